@@ -1,0 +1,270 @@
+"""Processes under measurement: the origin, the proxies in front of it, their configurations.
+
+Every proxy has one worker and the same origin. All of them run in the foreground, as
+children that this module ends by pid.
+"""
+
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+HOST = "127.0.0.1"
+SMALL, MEDIUM, LARGE, HUGE = "/", "/64k", "/1m", "/1g"
+BODY_BYTES = {SMALL: 65, MEDIUM: 64 << 10, LARGE: 1 << 20, HUGE: 1 << 30}
+
+DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF = "direct", "haproxy", "nginx", "skein", "skein-off"
+
+
+class BenchError(Exception):
+    """A measurement that can not be made; the others go on."""
+
+
+def free_port():
+    """A port below the ephemeral range, so that no outgoing connection takes it meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        low = int(file.read().split()[0])
+    for _ in range(1000):
+        port = random.randrange(max(10240, low // 2), low)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+                return port
+            except OSError:
+                continue
+    raise BenchError("no free port")
+
+
+class Server:
+    """One server process and the port where it answers."""
+
+    started = []
+
+    def __init__(self, name, directory, command, port):
+        self.name = name
+        self.port = port
+        self.log_path = os.path.join(directory, f"{name}-{port}.log")
+        # pdeathsig: the server ends with this process even if that is killed outright.
+        self._command = ["setpriv", "--pdeathsig", "TERM", *command]
+        self._process = None
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log,
+                                             stderr=log, start_new_session=True)
+        Server.started.append(self)
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.name} does not answer: {self._last_log_line()}")
+            time.sleep(0.05)
+        return self
+
+    def stop(self):
+        if self in Server.started:
+            Server.started.remove(self)
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            # Its own session, made in start(): no other process is in that group.
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def check_alive(self):
+        if self._process.poll() is not None:
+            raise BenchError(f"{self.name} ended with status {self._process.returncode}: "
+                             f"{self._last_log_line()}")
+
+    def pids(self):
+        """The process and its workers."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+            return [self.pid, *map(int, file.read().split())]
+
+    def rss(self):
+        """Resident bytes of all its processes."""
+        total = 0
+        for pid in self.pids():
+            with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS"))
+        return total
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _answers(self):
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+        try:
+            connection.request("GET", SMALL, headers={"Connection": "close"})
+            response = connection.getresponse()
+            return response.status == 200 and len(response.read()) == BODY_BYTES[SMALL]
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _last_log_line(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "no message")
+
+
+def stop_all():
+    for server in list(reversed(Server.started)):
+        server.stop()
+
+
+def _write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+    return path
+
+
+def _nginx(name, directory, port, http_block):
+    """nginx with one worker; its own directory keeps it away from the packaged instance."""
+    home = os.path.join(directory, f"{name}-{port}")
+    os.mkdir(home)
+    temp_paths = "\n".join(f"    {kind}_temp_path {home}/{kind};"
+                           for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    config = _write(os.path.join(home, "nginx.conf"), f"""
+daemon off;
+user root;
+worker_processes 1;
+pid {home}/pid;
+error_log stderr error;
+events {{ worker_connections 16384; }}
+http {{
+{temp_paths}
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 120s;
+    tcp_nodelay on;
+{http_block}
+}}
+""")
+    return Server(name, directory, ["nginx", "-p", home, "-e", "stderr", "-c", config], port)
+
+
+def origin(directory):
+    files = os.path.join(directory, "www")
+    os.mkdir(files)
+    for path in (MEDIUM, LARGE, HUGE):
+        with open(files + path, "wb") as file:
+            file.truncate(BODY_BYTES[path])  # Sparse: no disk is read, none is filled.
+    port = free_port()
+    small = "x" * (BODY_BYTES[SMALL] - 1)
+    return _nginx("origin", directory, port, f"""
+    sendfile on;
+    open_file_cache max=16;
+    open_file_cache_valid 1h;
+    server {{
+        listen {HOST}:{port} backlog=4096;
+        root {files};
+        location = / {{ return 200 "{small}\\n"; }}
+    }}""")
+
+
+def nginx_proxy(directory, origin_port):
+    port = free_port()
+    # Without temp files: a slow reader must not turn this into a measurement of the disk.
+    return _nginx(NGINX, directory, port, f"""
+    upstream origin {{
+        server {HOST}:{origin_port};
+        keepalive 64;
+        keepalive_requests 1000000000;
+        keepalive_timeout 120s;
+    }}
+    server {{
+        listen {HOST}:{port} backlog=4096;
+        location / {{
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_max_temp_file_size 0;
+        }}
+    }}""")
+
+
+def haproxy(directory, origin_port):
+    port = free_port()
+    # It wants two fds per connection, for an upstream each, and refuses to start without:
+    # connections that are idle need one.
+    config = _write(os.path.join(directory, f"haproxy-{port}.cfg"), f"""
+global
+    nbthread 1
+    maxconn 20000
+    no strict-limits
+defaults
+    mode http
+    option http-keep-alive
+    http-reuse always
+    timeout connect 5s
+    timeout client 120s
+    timeout server 120s
+    timeout http-keep-alive 120s
+frontend front
+    bind {HOST}:{port} backlog 4096
+    default_backend origin
+backend origin
+    server origin {HOST}:{origin_port}
+""")
+    return Server(HAPROXY, directory, ["haproxy", "-db", "-f", config], port)
+
+
+class Skein(Server):
+    """skein, and what it says about itself on its admin address."""
+
+    def __init__(self, name, directory, command, port, admin_port):
+        super().__init__(name, directory, command, port)
+        self.admin_port = admin_port
+
+    def admin(self, path):
+        connection = http.client.HTTPConnection(HOST, self.admin_port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            text = response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise BenchError(f"{self.name}: GET {path} on the admin address: {error!r}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise BenchError(f"{self.name}: GET {path} on the admin address: {response.status}")
+        return text
+
+
+def skein(name, directory, origin_port, binary, idle="120s"):
+    """The bypass stays off: on loopback it would stand in for the path under measurement."""
+    port, admin_port = free_port(), free_port()
+    kernel = {SKEIN: "auto", SKEIN_OFF: "off"}[name]
+    config = _write(os.path.join(directory, f"{name}-{port}.yaml"), f"""
+workers: 1
+datapath:
+  kernel: {kernel}
+  bypass: off
+timeouts:
+  idle: {idle}
+admin: {{ address: "{HOST}:{admin_port}" }}
+listeners:
+  - name: bench
+    address: "{HOST}:{port}"
+    protocol: http
+    routes:
+      - match: {{ path_prefix: "/" }}
+        cluster: origin
+clusters:
+  - name: origin
+    endpoints:
+      - {{ address: "{HOST}:{origin_port}" }}
+""")
+    return Skein(name, directory, [binary, "run", "-c", config], port, admin_port)

@@ -1,0 +1,87 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/address.h"
+#include "conf/resolve.h"
+
+static void _check_lb_policy(struct conf_build *b, size_t index)
+{
+    static const char *const names[] = {
+        [CONF_ROUND_ROBIN] = "round_robin",     [CONF_RANDOM] = "random",
+        [CONF_LEAST_REQUEST] = "least_request", [CONF_MAGLEV] = "maglev",
+        [CONF_CRC16_SLOTS] = "crc16_slots",
+    };
+    enum conf_lb_policy policy = b->conf->clusters[index].lb_policy;
+
+    if (policy != CONF_ROUND_ROBIN)
+        conf_error(b->errors, conf_path("clusters[%zu].lb_policy", index).text,
+                   "lb_policy \"%s\" is not available in this version, expected round_robin", names[policy]);
+}
+
+static void _check_unique(struct conf_build *b, size_t index)
+{
+    const struct conf_cluster *clusters = b->conf->clusters;
+
+    for (size_t i = 0; i < index; ++i) {
+        if (strcmp(clusters[i].name, clusters[index].name))
+            continue;
+        conf_error(b->errors, conf_path("clusters[%zu].name", index).text,
+                   "clusters[%zu] has the name %s too, expected a unique name", i,
+                   conf_quote(clusters[i].name).text);
+        return;
+    }
+}
+
+static void _resolve_endpoint(struct conf_build *b, size_t cluster, size_t index)
+{
+    const struct raw_endpoint *raw = &b->raw->clusters[cluster].endpoints[index];
+    struct conf_endpoint *out = &b->conf->clusters[cluster].endpoints[index];
+    struct conf_text at = conf_path("clusters[%zu].endpoints[%zu].address", cluster, index);
+
+    conf_resolve_address(b, at.text, raw->address, &out->address);
+    if (out->address.len && conf_address_is_any(&out->address))
+        conf_error(b->errors, at.text, "%s is not one server, expected an address to connect to",
+                   conf_quote(raw->address).text);
+
+    at = conf_path("clusters[%zu].endpoints[%zu].weight", cluster, index);
+    out->weight = conf_resolve_uint(b, at.text, raw->weight, 1, 1000, 1);
+}
+
+static int _resolve_cluster(struct conf_build *b, size_t index)
+{
+    struct raw_cluster *raw = &b->raw->clusters[index];
+    struct conf_cluster *out = &b->conf->clusters[index];
+
+    out->name = CONF_TAKE(raw->name);
+    out->lb_policy = raw->lb_policy;
+    out->endpoints = calloc(raw->endpoints_count, sizeof(*out->endpoints));
+    if (!out->endpoints)
+        return -ENOMEM;
+    out->n_endpoints = raw->endpoints_count;
+
+    conf_check_name(b, conf_path("clusters[%zu].name", index).text, out->name);
+    _check_unique(b, index);
+    _check_lb_policy(b, index);
+    for (size_t i = 0; i < out->n_endpoints; ++i)
+        _resolve_endpoint(b, index, i);
+
+    return 0;
+}
+
+int conf_resolve_clusters(struct conf_build *b)
+{
+    int r = 0;
+
+    if (!b->raw->clusters_count)
+        return 0;
+    b->conf->clusters = calloc(b->raw->clusters_count, sizeof(*b->conf->clusters));
+    if (!b->conf->clusters)
+        return -ENOMEM;
+    b->conf->n_clusters = b->raw->clusters_count;
+
+    for (size_t i = 0; i < b->conf->n_clusters && !r; ++i)
+        r = _resolve_cluster(b, i);
+
+    return r;
+}

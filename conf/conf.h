@@ -1,0 +1,123 @@
+/*
+ * The configuration: what a YAML file says, checked and resolved, immutable once
+ * loaded, so that threads may read it without a lock. A reload loads a new one; whoever holds
+ * the old one frees it when the last worker has let go of it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+/** A bound or connected address; `text` is as the user wrote it. */
+struct conf_address {
+    struct sockaddr_storage sa;
+    socklen_t len;
+    char text[64];
+};
+
+enum conf_switch { CONF_AUTO, CONF_ON, CONF_OFF };
+
+enum conf_protocol { CONF_HTTP, CONF_REDIS, CONF_TCP };
+
+enum conf_lb_policy { CONF_ROUND_ROBIN, CONF_RANDOM, CONF_LEAST_REQUEST, CONF_MAGLEV, CONF_CRC16_SLOTS };
+
+struct conf_datapath {
+    enum conf_switch kernel;
+    enum conf_switch bypass;
+    char *cgroup;           /**< Where SOCK_OPS attaches; default: found by itself. NULL then. */
+    uint32_t promote_after; /**< Requests in userspace before a connection is promoted; 1. */
+    uint32_t connections;   /**< Slots for connections on the kernel path; 16384. */
+};
+
+/** Bytes and counts. */
+struct conf_limits {
+    uint64_t header_bytes;   /**< Head of a message; 16 KiB. */
+    uint64_t target_bytes;   /**< Request target; 8 KiB. */
+    uint32_t header_count;   /**< Field lines of a message; 100, at most 256. */
+    uint64_t body_bytes;     /**< Request body; 0 = no limit, the default. */
+    uint64_t buffer;         /**< Held for one slow reader, kernel queues included; 1 MiB. */
+    uint32_t connections;    /**< Downstream connections per process; 0 = as fds allow. */
+    uint32_t idle_upstreams; /**< Idle upstream connections per endpoint and worker; 128. */
+};
+
+/** Durations in nanoseconds. */
+struct conf_timeouts {
+    uint64_t connect;  /**< To an endpoint; 5 s. */
+    uint64_t header;   /**< From a request's first byte to the end of its head; 10 s. */
+    uint64_t body;     /**< Between two reads of a request body; 30 s. */
+    uint64_t idle;     /**< Keep-alive connection between messages, either side; 60 s. */
+    uint64_t response; /**< From the end of the request to the response's head, and between two
+                        * reads of its body; 60 s. */
+    uint64_t write;    /**< A peer that accepts no byte; 60 s. */
+    uint64_t tunnel;   /**< An upgraded connection without a byte in either direction; 1 h. */
+    uint64_t drain;    /**< After SIGTERM or a reload, until what is left is closed; 10 s. */
+};
+
+/** A direct answer. */
+struct conf_respond {
+    uint32_t status;
+    char *body; /**< NUL-terminated, never NULL. */
+};
+
+struct conf_route {
+    char *host;                   /**< Lower case, without port; NULL = any. */
+    char *path;                   /**< Exact path; NULL if path_prefix is used. */
+    char *path_prefix;            /**< NULL if path is used; at least one of the two is given. */
+    int cluster;                  /**< Index into conf.clusters, -1 with `respond`. */
+    struct conf_respond *respond; /**< NULL with `cluster`. */
+};
+
+struct conf_listener {
+    char *name;
+    struct conf_address address;
+    enum conf_protocol protocol;
+    unsigned line;             /**< Of its `address` in the file, for bind errors. */
+    struct conf_route *routes; /**< First match wins. */
+    size_t n_routes;
+};
+
+struct conf_endpoint {
+    struct conf_address address;
+    uint32_t weight; /**< 1 to 1000; 1. */
+};
+
+struct conf_cluster {
+    char *name;
+    enum conf_lb_policy lb_policy;
+    struct conf_endpoint *endpoints;
+    size_t n_endpoints;
+};
+
+struct conf {
+    char *file;
+    uint32_t workers; /**< Resolved: never 0. */
+    struct conf_datapath datapath;
+    struct conf_limits limits;
+    struct conf_timeouts timeouts;
+    struct conf_address admin; /**< len 0: no admin listener. */
+    unsigned admin_line;
+    struct conf_listener *listeners;
+    size_t n_listeners;
+    struct conf_cluster *clusters;
+    size_t n_clusters;
+};
+
+/** Loads and checks a configuration file.
+ *
+ * Every error goes to `err` as one line, `FILE:LINE: path.to.key: what is wrong,
+ * what is expected`.
+ *
+ * @param file  Path.
+ * @param err   Stream for errors; NULL = none are printed.
+ * @param out   The configuration; the caller frees it with conf_free(). Untouched
+ *              on failure.
+ * @return 0, -ENOENT or another -errno if the file can not be read (-EFBIG: it has 4 MiB or
+ *         more), -EINVAL if it is not valid, -ENOMEM.
+ */
+int conf_load(const char *file, FILE *err, struct conf **out);
+
+/** Frees a configuration and sets the pointer to NULL; accepts NULL. */
+void conf_free(struct conf **conf);

@@ -1,0 +1,72 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/locate.h"
+#include "conf/resolve.h"
+
+static void _check_unique(struct conf_build *b, size_t index)
+{
+    const struct conf_listener *listeners = b->conf->listeners;
+
+    for (size_t i = 0; i < index; ++i) {
+        if (strcmp(listeners[i].name, listeners[index].name))
+            continue;
+        conf_error(b->errors, conf_path("listeners[%zu].name", index).text,
+                   "listeners[%zu] has the name %s too, expected a unique name", i,
+                   conf_quote(listeners[i].name).text);
+        return;
+    }
+}
+
+/** What a listener needs depends on its protocol. */
+static void _check_protocol(struct conf_build *b, size_t index)
+{
+    static const char *const names[] = {[CONF_HTTP] = "http", [CONF_REDIS] = "redis", [CONF_TCP] = "tcp"};
+    const struct raw_listener *raw = &b->raw->listeners[index];
+
+    if (raw->protocol != CONF_HTTP) {
+        conf_error(b->errors, conf_path("listeners[%zu].protocol", index).text,
+                   "protocol \"%s\" is not available in this version, expected http", names[raw->protocol]);
+        return;
+    }
+    if (raw->cluster)
+        conf_error(b->errors, conf_path("listeners[%zu].cluster", index).text,
+                   "only for the protocols redis and tcp, expected routes that name a cluster");
+    if (!raw->routes_count)
+        conf_error(b->errors, conf_path("listeners[%zu].routes", index).text,
+                   "missing, expected a list of at least 1 route");
+}
+
+static int _resolve_listener(struct conf_build *b, size_t index)
+{
+    struct raw_listener *raw = &b->raw->listeners[index];
+    struct conf_listener *out = &b->conf->listeners[index];
+    struct conf_text at = conf_path("listeners[%zu].address", index);
+
+    out->name = CONF_TAKE(raw->name);
+    out->protocol = raw->protocol;
+    out->line = conf_locate(b->errors->doc, at.text);
+
+    conf_check_name(b, conf_path("listeners[%zu].name", index).text, out->name);
+    _check_unique(b, index);
+    conf_resolve_address(b, at.text, raw->address, &out->address);
+    _check_protocol(b, index);
+
+    return conf_resolve_routes(b, index);
+}
+
+int conf_resolve_listeners(struct conf_build *b)
+{
+    int r = 0;
+
+    b->conf->listeners = calloc(b->raw->listeners_count, sizeof(*b->conf->listeners));
+    if (!b->conf->listeners)
+        return -ENOMEM;
+    b->conf->n_listeners = b->raw->listeners_count;
+
+    for (size_t i = 0; i < b->conf->n_listeners && !r; ++i)
+        r = _resolve_listener(b, i);
+
+    return r;
+}

@@ -1,0 +1,111 @@
+/*
+ * The file as libcyaml reads it: strings for what has units or a grammar of its own, pointers for
+ * what is optional (NULL = not in the file).
+ */
+#pragma once
+
+#include <cyaml/cyaml.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "conf/errors.h"
+
+struct raw_datapath {
+    enum conf_switch kernel;
+    enum conf_switch bypass;
+    char *cgroup;
+    uint64_t *promote_after;
+    uint64_t *connections;
+};
+
+struct raw_admin {
+    char *address; /**< Required in the section, so NULL = no section. */
+};
+
+struct raw_limits {
+    char *header_bytes;
+    char *target_bytes;
+    uint64_t *header_count;
+    char *body_bytes;
+    char *buffer;
+    uint64_t *connections;
+    uint64_t *idle_upstreams;
+};
+
+struct raw_timeouts {
+    char *connect;
+    char *header;
+    char *body;
+    char *idle;
+    char *response;
+    char *write;
+    char *tunnel;
+    char *drain;
+};
+
+struct raw_match {
+    char *host;
+    char *path;
+    char *path_prefix;
+};
+
+struct raw_respond {
+    uint64_t *status;
+    char *body;
+};
+
+struct raw_route {
+    struct raw_match match;
+    char *cluster;
+    struct raw_respond *respond;
+};
+
+struct raw_listener {
+    char *name;
+    char *address;
+    enum conf_protocol protocol;
+    struct raw_route *routes;
+    uint32_t routes_count;
+    char *cluster;
+};
+
+struct raw_endpoint {
+    char *address;
+    uint64_t *weight;
+};
+
+struct raw_cluster {
+    char *name;
+    enum conf_lb_policy lb_policy;
+    struct raw_endpoint *endpoints;
+    uint32_t endpoints_count;
+};
+
+struct raw_conf {
+    uint64_t *workers;
+    struct raw_datapath datapath;
+    struct raw_admin admin;
+    struct raw_limits limits;
+    struct raw_timeouts timeouts;
+    struct raw_listener *listeners;
+    uint32_t listeners_count;
+    struct raw_cluster *clusters;
+    uint32_t clusters_count;
+};
+
+/** The schema of the whole file: the one place that lists the keys. */
+extern const cyaml_schema_value_t conf_schema;
+
+/** Reads a document into raw structs with libcyaml.
+ *
+ * @param buf     The file's bytes.
+ * @param len     In bytes.
+ * @param errors  libcyaml's own complaints are turned into errors here; nothing else is printed.
+ * @param out     The caller frees it with conf_raw_free(). Untouched on failure.
+ * @return 0, -EINVAL (reported) or -ENOMEM.
+ */
+int conf_raw_load(const char *buf, size_t len, struct conf_errors *errors, struct raw_conf **out);
+
+/** Frees raw structs and sets the pointer to NULL; accepts NULL. */
+void conf_raw_free(struct raw_conf **raw);

@@ -1,0 +1,45 @@
+/*
+ * Helpers that the sections share.
+ */
+#include "conf/resolve.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "conf/address.h"
+
+#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+#define NAME_LEN   63
+
+void conf_check_name(struct conf_build *build, const char *path, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (!len || len > NAME_LEN || strspn(name, NAME_CHARS) != len)
+        conf_error(build->errors, path,
+                   "%s is not a name, expected 1 to %d of the characters A-Z a-z 0-9 _ . -",
+                   conf_quote(name).text, NAME_LEN);
+}
+
+void conf_resolve_address(struct conf_build *build, const char *path, const char *text,
+                          struct conf_address *address)
+{
+    const char *problem = conf_address_parse(text, address);
+
+    if (problem)
+        conf_error(build->errors, path, "%s: %s", conf_quote(text).text, problem);
+}
+
+uint32_t conf_resolve_uint(struct conf_build *build, const char *path, const uint64_t *raw, uint32_t min,
+                           uint32_t max, uint32_t fallback)
+{
+    if (!raw)
+        return fallback;
+    if (*raw < min || *raw > max) {
+        conf_error(build->errors, path, "%" PRIu64 " is out of range, expected %" PRIu32 " to %" PRIu32, *raw,
+                   min, max);
+        return fallback;
+    }
+
+    return (uint32_t)*raw;
+}

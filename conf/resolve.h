@@ -1,0 +1,56 @@
+/*
+ * From raw structs to `struct conf`: units, addresses, names, defaults, and the rules that a schema
+ * can not say. Each function reports every error it finds and goes on; whether the result is valid
+ * is told by the count of errors at the end.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "conf/conf.h"
+#include "conf/errors.h"
+#include "conf/raw.h"
+
+/** One resolution under way. Nothing in it is owned. */
+struct conf_build {
+    struct raw_conf *raw; /**< Strings are moved out of it, not copied. */
+    struct conf *conf;    /**< Zeroed to begin with; always safe for conf_free(). */
+    struct conf_errors *errors;
+};
+
+/** Moves a pointer out of its place. */
+#define CONF_TAKE(p)                                                                                         \
+    ({                                                                                                       \
+        __typeof__(p) taken_ = (p);                                                                          \
+        (p) = NULL;                                                                                          \
+        taken_;                                                                                              \
+    })
+
+/** Fills workers, datapath, admin, limits and timeouts. */
+void conf_resolve_globals(struct conf_build *build);
+
+/** Fills clusters. @return 0 or -ENOMEM. */
+int conf_resolve_clusters(struct conf_build *build);
+
+/** Fills listeners; clusters come first. @return 0 or -ENOMEM. */
+int conf_resolve_listeners(struct conf_build *build);
+
+/** Fills the routes of listener `index`. @return 0 or -ENOMEM. */
+int conf_resolve_routes(struct conf_build *build, size_t index);
+
+/** Checks what concerns several parts: addresses bound twice, and loops of listeners. */
+void conf_check_relations(struct conf_build *build);
+
+/** Checks the name of a listener or a cluster. */
+void conf_check_name(struct conf_build *build, const char *path, const char *name);
+
+/** Parses an address; reports it at `path` if it is not valid, and leaves its len 0. */
+void conf_resolve_address(struct conf_build *build, const char *path, const char *text,
+                          struct conf_address *address);
+
+/** Checks an optional number against a range.
+ *
+ * @param raw  NULL = absent, which gives `fallback`.
+ */
+uint32_t conf_resolve_uint(struct conf_build *build, const char *path, const uint64_t *raw, uint32_t min,
+                           uint32_t max, uint32_t fallback);

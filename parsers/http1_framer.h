@@ -1,0 +1,79 @@
+/*
+ * HTTP/1.1 head framer: says where a head ends, how many body bytes follow and
+ * which spans of it routing needs.
+ *
+ * It is a table-driven automaton (byte -> class, state x class -> state, both in
+ * read-only data) so that the very same code compiles for BPF, where a
+ * hand-written branch machine exceeds the verifier's limits, and for the host,
+ * where it is unit-tested, fuzzed and compared with llhttp.
+ *
+ * It accepts a strict subset of HTTP/1.1: whatever is rare, ambiguous or
+ * malformed yields a reason, and the message belongs to the userspace path.
+ * Grammar: RFC 9112 sections 2 to 7, RFC 9110 section 5.
+ */
+#pragma once
+
+#ifdef __bpf__
+#include <linux/types.h>
+#else
+#include <stdint.h>
+#endif
+
+/** Bytes of a head that the framer looks at; longer heads go to userspace. */
+#define HTTP1_WINDOW 1792
+
+enum http1_kind {
+    HTTP1_REQUEST,
+    HTTP1_RESPONSE,
+};
+
+/** Outcome of framing a head; everything above HTTP1_MORE is a reason why the
+ * kernel path does not take the message. */
+enum http1_reason {
+    HTTP1_OK,                /**< Complete head, every rule satisfied. */
+    HTTP1_MORE,              /**< No violation so far, the head is not complete. */
+    HTTP1_TOO_LONG,          /**< The head does not end inside the window. */
+    HTTP1_SYNTAX,            /**< Violates the grammar, or an odd form of it. */
+    HTTP1_VERSION,           /**< Not exactly HTTP/1.1. */
+    HTTP1_TARGET,            /**< Not origin-form. */
+    HTTP1_HOST,              /**< Host missing, repeated, empty or not a plain authority. */
+    HTTP1_CONTENT_LENGTH,    /**< Repeated or not a plain number of at most 18 digits. */
+    HTTP1_TRANSFER_ENCODING, /**< Any Transfer-Encoding field. */
+    HTTP1_CONNECTION,        /**< Connection other than one `keep-alive`. */
+    HTTP1_HOP_FIELD,         /**< Keep-Alive, Proxy-*, TE, Trailer, HTTP2-Settings. */
+    HTTP1_UPGRADE,           /**< Any Upgrade field. */
+    HTTP1_EXPECT,            /**< Any Expect field (requests). */
+    HTTP1_UNDERSCORE,        /**< A field name with an underscore (requests). */
+    HTTP1_METHOD,            /**< CONNECT, or TRACE. */
+    HTTP1_STATUS,            /**< A 1xx response, or a status outside 200 to 599. */
+    HTTP1_UNTIL_CLOSE,       /**< A response whose body ends with the connection. */
+    HTTP1_FIELD_COUNT,       /**< More field lines than allowed. */
+    _HTTP1_REASON_MAX,
+};
+
+/** The bytes a head is framed in; the buffer is never modified. */
+struct http1_window {
+    unsigned char bytes[HTTP1_WINDOW];
+};
+
+enum http1_head_flags {
+    HTTP1_F_HEAD = 1 << 0,       /**< Request method is exactly `HEAD`. */
+    HTTP1_F_HAS_LENGTH = 1 << 1, /**< A Content-Length field was present. */
+    HTTP1_F_NO_BODY = 1 << 2,    /**< Response status 204 or 304: never a body. */
+};
+
+/** What framing found. Offsets count from the first byte of the head. */
+struct http1_head {
+    unsigned long long content_length; /**< Body bytes announced; 0 if none were. */
+    unsigned short head_len;           /**< Bytes up to and including the empty line. */
+    unsigned short target_off;         /**< Request: first byte of the target. */
+    unsigned short target_len;         /**< Request: the target with its query. */
+    unsigned short path_len;           /**< Request: the target up to `?`. */
+    unsigned short host_off;           /**< Request: Host value, OWS trimmed. */
+    unsigned short host_len;           /**< Request: without the port. */
+    unsigned short status;             /**< Response: status code. */
+    unsigned short fields;             /**< Field lines. */
+    unsigned char flags;               /**< enum http1_head_flags */
+    unsigned char reason;              /**< enum http1_reason, same as returned. */
+    unsigned char _pad[6];
+};

@@ -1,0 +1,503 @@
+#include "conn.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kpath.h"
+#include "runtime.h"
+#include "worker.h"
+
+/** Longest wait for a peer to close after our FIN. */
+#define LINGER_NS (2ULL * 1000 * 1000 * 1000)
+
+/** Pieces above this size are not copied to the stage but written beside it. */
+#define STAGE_COPY_MAX 8192
+
+uint64_t conn_now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+static void _on_event(evutil_socket_t fd, short what, void *arg);
+static void _on_timer(evutil_socket_t fd, short what, void *arg);
+
+void conn_bound_buffers(int fd, uint64_t limit)
+{
+    /* The kernel doubles both: together they are three quarters of the limit, the rest
+     * is for what userspace and the kernel path's queue hold. */
+    int send = (int)(limit / 4), receive = (int)(limit / 8);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, sizeof(send));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
+}
+
+void conn_init(struct conn *c, struct worker *w, int fd, const struct conn_ops *ops,
+               void (*release)(struct conn *c))
+{
+    memset(c, 0, sizeof(*c));
+    c->fd = fd;
+    c->worker = w;
+    c->ops = ops;
+    c->release = release;
+    c->slot = SLOT_NONE;
+    event_assign(&c->rev, w->base, fd, EV_READ | EV_PERSIST, _on_event, c);
+    event_assign(&c->wev, w->base, fd, EV_WRITE | EV_PERSIST, _on_event, c);
+    event_assign(&c->timer, w->base, -1, 0, _on_timer, c);
+    TAILQ_INSERT_TAIL(&w->conns, c, link);
+}
+
+/* Input ------------------------------------------------------------------------------- */
+
+static void _keep(struct conn *c, const char *data, size_t len)
+{
+    if (!len)
+        return;
+    if (!c->in)
+        c->in = evbuffer_new();
+    if (!c->in || evbuffer_add(c->in, data, len))
+        abort(); /* Out of memory: nothing sensible can be promised any more. */
+}
+
+static void _drop_input(struct conn *c)
+{
+    if (c->in)
+        evbuffer_free(c->in);
+    c->in = NULL;
+}
+
+/* Offers what was kept before, and after it `data`, until the owner takes no more. */
+static void _offer(struct conn *c, const char *data, size_t len)
+{
+    c->pumping = true;
+    if (!c->in && len) {
+        size_t used = c->ops->input(c, data, len);
+        if (c->dead)
+            goto out;
+        _keep(c, data + used, len - used);
+    } else {
+        _keep(c, data, len);
+        c->pump_again = true;
+    }
+    while (c->pump_again && !c->dead && c->reading && c->in) {
+        c->pump_again = false;
+        size_t n = evbuffer_get_length(c->in);
+        size_t used = c->ops->input(c, (const char *)evbuffer_pullup(c->in, -1), n);
+        if (c->dead)
+            break;
+        if (used == n)
+            _drop_input(c);
+        else
+            evbuffer_drain(c->in, used);
+    }
+out:
+    c->pump_again = false;
+    c->pumping = false;
+}
+
+void conn_pump(struct conn *c)
+{
+    if (c->pumping) {
+        c->pump_again = true;
+        return;
+    }
+    if (c->dead || !c->in || !c->reading)
+        return;
+    c->pump_again = true;
+    _offer(c, NULL, 0);
+}
+
+void conn_read(struct conn *c, bool on)
+{
+    if (c->dead || c->reading == on)
+        return;
+    c->reading = on;
+    if (!on) {
+        event_del(&c->rev);
+        return;
+    }
+    if (!c->connecting)
+        event_add(&c->rev, NULL);
+    conn_pump(c);
+}
+
+size_t conn_pending(const struct conn *c)
+{
+    return c->in ? evbuffer_get_length(c->in) : 0;
+}
+
+static void _on_readable(struct conn *c)
+{
+    struct worker *w = c->worker;
+    ssize_t n = recv(c->fd, w->rbuf, WORKER_RBUF, 0);
+    if (n > 0) {
+        c->received += (uint64_t)n;
+        if (c->closing)
+            return;
+        _offer(c, w->rbuf, (size_t)n);
+        return;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (c->write_failed && c->closing)
+            conn_close(c, true);
+        else if (c->write_failed)
+            c->ops->broken(c, EPIPE);
+        return;
+    }
+    int err = errno;
+    if (n < 0) {
+        if (c->closing)
+            conn_close(c, true);
+        else
+            c->ops->broken(c, err);
+        return;
+    }
+    c->eof_seen = true;
+    /* Level-triggered: EOF would be reported for ever. */
+    event_del(&c->rev);
+    if (!c->closing)
+        c->ops->eof(c);
+    else if (c->shut)
+        conn_close(c, false);
+}
+
+/* Output ------------------------------------------------------------------------------ */
+
+size_t conn_backlog(const struct conn *c)
+{
+    return c->out ? evbuffer_get_length(c->out) : 0;
+}
+
+void conn_discard_output(struct conn *c)
+{
+    if (c->worker->stage_owner == c)
+        c->worker->stage_len = 0;
+    if (c->out)
+        evbuffer_free(c->out);
+    c->out = NULL;
+}
+
+static void _write_failed(struct conn *c)
+{
+    /* What the peer sent before it went away is still readable and may be a whole
+     * response: go on reading, report the failure when nothing is left. */
+    c->write_failed = true;
+    conn_discard_output(c);
+    if (c->writing)
+        event_del(&c->wev);
+    c->writing = false;
+    if (c->eof_seen || !c->reading) {
+        conn_close(c, true);
+        return;
+    }
+    event_active(&c->rev, EV_READ, 0);
+}
+
+static void _queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
+{
+    if (!c->out)
+        c->out = evbuffer_new();
+    if (!c->out)
+        abort();
+    for (int i = 0; i < n; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        if (evbuffer_add(c->out, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip))
+            abort();
+        skip = 0;
+    }
+}
+
+static bool _may_write(struct conn *c)
+{
+    if (c->gated && kpath_drained(c))
+        c->gated = false;
+    return !c->gated && !c->connecting;
+}
+
+static void _await_writable(struct conn *c)
+{
+    if (!c->writing && !c->gated) {
+        c->writing = true;
+        event_add(&c->wev, NULL);
+    }
+    if (c->gated)
+        kpath_gate(c);
+}
+
+static void _writev(struct conn *c, const struct iovec *iov, int n)
+{
+    size_t total = 0, done = 0;
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (c->dead || c->write_failed || !total)
+        return;
+    if (!c->out && _may_write(c)) {
+        struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+        ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            _write_failed(c);
+            return;
+        }
+        done = sent > 0 ? (size_t)sent : 0;
+        c->sent += done;
+        if (done == total)
+            return;
+    }
+    bool first = !c->out;
+    _queue(c, iov, n, done);
+    _await_writable(c);
+    if (first)
+        c->ops->congested(c);
+}
+
+void conn_flush(struct worker *w)
+{
+    struct conn *c = w->stage_owner;
+    if (!c)
+        return;
+    size_t len = w->stage_len;
+    w->stage_owner = NULL;
+    w->stage_len = 0;
+    struct iovec iov = {.iov_base = w->stage, .iov_len = len};
+    _writev(c, &iov, 1);
+}
+
+void conn_put(struct conn *c, const void *data, size_t len)
+{
+    struct worker *w = c->worker;
+    if (c->dead || c->write_failed || !len)
+        return;
+    if (w->stage_owner != c) {
+        conn_flush(w);
+        w->stage_owner = c;
+    }
+    if (len <= STAGE_COPY_MAX && w->stage_len + len <= WORKER_STAGE) {
+        memcpy(w->stage + w->stage_len, data, len);
+        w->stage_len += len;
+        return;
+    }
+    struct iovec iov[2] = {{.iov_base = w->stage, .iov_len = w->stage_len},
+                           {.iov_base = (void *)data, .iov_len = len}};
+    w->stage_owner = NULL;
+    w->stage_len = 0;
+    _writev(c, iov, 2);
+}
+
+void conn_puts(struct conn *c, const char *text)
+{
+    conn_put(c, text, strlen(text));
+}
+
+static void _end(struct conn *c);
+
+/* Sends the queue as far as the socket takes it. */
+static void _progress(struct conn *c)
+{
+    if (!_may_write(c)) {
+        if (!c->connecting)
+            _await_writable(c);
+        return;
+    }
+    while (c->out) {
+        int n = evbuffer_write(c->out, c->fd);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            _await_writable(c);
+            return;
+        }
+        if (n < 0) {
+            _write_failed(c);
+            return;
+        }
+        c->sent += (uint64_t)n;
+        if (!evbuffer_get_length(c->out)) {
+            evbuffer_free(c->out);
+            c->out = NULL;
+        }
+    }
+    if (c->writing) {
+        c->writing = false;
+        event_del(&c->wev);
+    }
+    if (c->closing)
+        _end(c);
+    else
+        c->ops->drained(c);
+}
+
+void conn_gate_opened(struct conn *c)
+{
+    if (!c->dead)
+        _progress(c);
+}
+
+/* Closing ----------------------------------------------------------------------------- */
+
+static void _end(struct conn *c)
+{
+    if (!c->lingering) {
+        conn_close(c, false);
+        return;
+    }
+    _drop_input(c);
+    if (shutdown(c->fd, SHUT_WR) || c->eof_seen) {
+        conn_close(c, false);
+        return;
+    }
+    c->shut = true;
+    conn_deadline(c, LINGER_NS);
+    if (!c->reading) {
+        c->reading = true;
+        event_add(&c->rev, NULL);
+    }
+}
+
+void conn_finish(struct conn *c, bool linger)
+{
+    if (c->dead || c->closing)
+        return;
+    if (c->worker->stage_owner == c)
+        conn_flush(c->worker);
+    if (c->dead)
+        return;
+    if (c->write_failed) {
+        conn_close(c, true);
+        return;
+    }
+    c->closing = true;
+    c->lingering = linger;
+    if (!c->out && _may_write(c)) {
+        _end(c);
+        return;
+    }
+    conn_deadline(c, c->worker->runtime->conf->timeouts.write);
+    _await_writable(c);
+}
+
+void conn_close(struct conn *c, bool reset)
+{
+    struct worker *w = c->worker;
+    if (c->dead)
+        return;
+    c->dead = true;
+    conn_discard_output(c);
+    if (w->stage_owner == c)
+        w->stage_owner = NULL;
+    event_del(&c->rev);
+    event_del(&c->wev);
+    event_del(&c->timer);
+    if (reset) {
+        struct linger l = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    }
+    kpath_close(c);
+    close(c->fd);
+    c->fd = -1;
+    TAILQ_REMOVE(&w->conns, c, link);
+    TAILQ_INSERT_TAIL(&w->graves, c, link);
+    event_active(&w->reap, EV_READ, 0);
+}
+
+void conn_reap(struct worker *w)
+{
+    struct conn *c;
+    while ((c = TAILQ_FIRST(&w->graves))) {
+        TAILQ_REMOVE(&w->graves, c, link);
+        if (c->in)
+            evbuffer_free(c->in);
+        c->release(c);
+    }
+}
+
+/* Events ------------------------------------------------------------------------------ */
+
+void conn_await_connect(struct conn *c)
+{
+    c->connecting = true;
+    c->writing = true;
+    event_add(&c->wev, NULL);
+}
+
+static void _on_connected(struct conn *c)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len))
+        err = errno;
+    if (err) {
+        c->ops->broken(c, err);
+        return;
+    }
+    c->connecting = false;
+    if (c->reading)
+        event_add(&c->rev, NULL);
+    c->ops->connected(c);
+    if (!c->dead)
+        _progress(c);
+}
+
+static void _on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    (void)fd;
+    if (c->dead)
+        return;
+    if (c->slot != SLOT_NONE)
+        kpath_wake(c);
+    if (!c->dead && (what & EV_WRITE)) {
+        if (c->connecting)
+            _on_connected(c);
+        else
+            _progress(c);
+    }
+    if (!c->dead && (what & EV_READ) && c->reading && !c->connecting)
+        _on_readable(c);
+    conn_flush(c->worker);
+}
+
+void conn_deadline(struct conn *c, uint64_t ns)
+{
+    if (!ns) {
+        c->deadline = 0;
+        return;
+    }
+    c->deadline = conn_now() + ns;
+    /* The timer may fire too early, never too late: re-arming on every message would
+     * cost more than looking at the deadline once more when it fires. */
+    if (c->timer_at && c->timer_at <= c->deadline)
+        return;
+    struct timeval tv = {.tv_sec = (time_t)(ns / 1000000000ULL),
+                         .tv_usec = (suseconds_t)(ns % 1000000000ULL / 1000)};
+    c->timer_at = c->deadline;
+    event_add(&c->timer, &tv);
+}
+
+static void _on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    (void)fd;
+    (void)what;
+    c->timer_at = 0;
+    if (c->dead || !c->deadline)
+        return;
+    uint64_t now = conn_now();
+    if (now < c->deadline) {
+        conn_deadline(c, c->deadline - now);
+        return;
+    }
+    c->deadline = 0;
+    if (c->lingering || c->closing)
+        conn_close(c, c->closing && c->out);
+    else
+        c->ops->expired(c);
+    conn_flush(c->worker);
+}

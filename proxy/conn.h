@@ -1,0 +1,128 @@
+/*
+ * One TCP socket of the daemon: buffered, non-blocking input and output on a worker's
+ * event loop, a deadline, and the gate that keeps userspace writes behind the bytes
+ * that the kernel path has redirected into the same socket.
+ *
+ * Output of one event callback is staged and leaves with one system call when the
+ * callback ends; what the socket does not take is queued and tells the owner, who
+ * stops reading from the other side. Input that the owner does not consume is kept
+ * and offered again, together with what comes next.
+ */
+#pragma once
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/uio.h>
+
+struct conn;
+struct evbuffer;
+struct worker;
+
+/** What a connection's owner does; all run on the worker's thread. */
+struct conn_ops {
+    /** Consumes input. @return Bytes consumed, at most `len`; the rest is offered again. */
+    size_t (*input)(struct conn *c, const char *data, size_t len);
+    /** The peer will send nothing more. Kept input was offered before. */
+    void (*eof)(struct conn *c);
+    /** The socket failed (`err` is an errno); the owner destroys or abandons it. */
+    void (*broken)(struct conn *c, int err);
+    /** A non-blocking connect succeeded. */
+    void (*connected)(struct conn *c);
+    /** Output is queued because the socket takes no more: stop producing. */
+    void (*congested)(struct conn *c);
+    /** All queued output left: produce again. */
+    void (*drained)(struct conn *c);
+    /** The deadline passed. */
+    void (*expired)(struct conn *c);
+};
+
+struct conn {
+    int fd;
+    struct worker *worker;
+    const struct conn_ops *ops;
+    struct event rev;
+    struct event wev;
+    struct event timer;
+    struct evbuffer *in;  /**< Input not yet consumed; NULL when empty. */
+    struct evbuffer *out; /**< Output not yet taken by the socket; NULL when empty. */
+    uint64_t deadline;    /**< Monotonic ns; 0: none. */
+    uint64_t timer_at;    /**< When `timer` fires; 0: not pending. */
+    uint64_t sent;        /**< Bytes written by userspace since the socket exists. */
+    uint64_t received;    /**< Bytes read by userspace since the slot was taken. */
+    uint32_t slot;        /**< Kernel-path slot, SLOT_NONE without. */
+    bool connecting : 1;
+    bool reading : 1;     /**< Read events wanted. */
+    bool writing : 1;     /**< Write event armed. */
+    bool eof_seen : 1;
+    bool write_failed : 1;
+    bool gated : 1;       /**< Output waits until redirected bytes have left. */
+    bool pumping : 1;     /**< The input callback is on the stack. */
+    bool pump_again : 1;
+    bool closing : 1;     /**< Ends when the output has left. */
+    bool lingering : 1;   /**< Before the end, wait for the peer's FIN. */
+    bool shut : 1;        /**< Our FIN was sent. */
+    bool dead : 1;        /**< Closed; freed when the loop comes round. */
+    bool upstream : 1;
+    TAILQ_ENTRY(conn) link; /**< In the worker's list of live or dead connections. */
+    void (*release)(struct conn *c); /**< Frees the memory around the connection. */
+};
+
+#define SLOT_NONE UINT32_MAX
+
+/** Prepares a connection around a non-blocking socket, which it owns from now on.
+ *
+ * @param release  Frees the object that embeds `c`; called once, after conn_close(),
+ *                 outside of any callback.
+ */
+void conn_init(struct conn *c, struct worker *w, int fd, const struct conn_ops *ops,
+               void (*release)(struct conn *c));
+
+/** Starts or stops delivering input (and EOF). Kept input is offered on a start. */
+void conn_read(struct conn *c, bool on);
+
+/** Waits for a non-blocking connect; output is queued meanwhile. */
+void conn_await_connect(struct conn *c);
+
+/** Offers kept input to the owner again. Safe inside of callbacks. */
+void conn_pump(struct conn *c);
+
+/** Queues bytes for sending; they leave when the callback ends, or at once if large. */
+void conn_put(struct conn *c, const void *data, size_t len);
+void conn_puts(struct conn *c, const char *text);
+
+/** Sends what is staged on this worker now. Called at the end of each event callback. */
+void conn_flush(struct worker *w);
+
+/** Bytes queued that the socket has not taken. */
+size_t conn_backlog(const struct conn *c);
+
+/** Bytes kept that the owner has not consumed. */
+size_t conn_pending(const struct conn *c);
+
+/** Discards queued output that was not sent. */
+void conn_discard_output(struct conn *c);
+
+/** Sets the deadline to `ns` from now; 0 removes it. */
+void conn_deadline(struct conn *c, uint64_t ns);
+
+/** Closes when all output has left.
+ *
+ * @param linger  Shut the write side, then read and discard until the peer closes too or
+ *                a bound passes, so that unread input does not destroy what was sent
+ *                (RFC 9112 9.6).
+ */
+void conn_finish(struct conn *c, bool linger);
+
+/** Closes now, dropping queued output. @param reset Send RST instead of FIN. */
+void conn_close(struct conn *c, bool reset);
+
+/** Bounds what the kernel queues for a socket, in both directions together with its
+ * partner, by `limit` bytes. On a listening socket it holds for what it accepts. */
+void conn_bound_buffers(int fd, uint64_t limit);
+
+/** Monotonic time in ns, as coarse as a scheduler tick. */
+uint64_t conn_now(void);

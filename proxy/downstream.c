@@ -1,0 +1,274 @@
+/* The client's side: heads, limits, order of requests, keep-alive and its end. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "kpath.h"
+#include "log.h"
+#include "worker.h"
+
+/** Empty lines tolerated before a request line (RFC 9112 2.2), in bytes. */
+#define EMPTY_LINES_MAX 16
+
+/** Bytes of later requests kept while one is outstanding; reading stops above. */
+#define PIPELINE_KEEP 16384
+
+struct downstream *downstream_of(struct conn *c)
+{
+    return (struct downstream *)((char *)c - offsetof(struct downstream, c));
+}
+
+static struct listener_stats *_stats(struct downstream *d)
+{
+    return &d->c.worker->stats.listeners[d->listener_id];
+}
+
+static const struct conf *_conf(struct downstream *d)
+{
+    return d->c.worker->runtime->conf;
+}
+
+/* Sends an error answer outside of an exchange and ends the connection. */
+static void _refuse(struct downstream *d, unsigned status)
+{
+    stat_add(&_stats(d)->errors, 1);
+    reply(d, status, NULL, true, false);
+    conn_finish(&d->c, true);
+}
+
+/* Parses one head and begins its exchange. @return Bytes consumed. */
+static size_t _request(struct downstream *d, const char *data, size_t len)
+{
+    const struct conf_limits *cl = &_conf(d)->limits;
+    struct http1_limits limits = {.header_bytes = (uint32_t)cl->header_bytes,
+                                  .header_count = cl->header_count,
+                                  .target_bytes = (uint32_t)cl->target_bytes};
+    static _Thread_local struct http1_message m;
+    size_t end = http1_head_end(data, len, d->scanned);
+    if (!end) {
+        int status = http1_request_partial(data, len, &limits);
+        if (status) {
+            stat_add(&_stats(d)->requests, 1);
+            _refuse(d, (unsigned)status);
+            return len;
+        }
+        if (!d->scanned)
+            downstream_clock(d);
+        d->scanned = (uint32_t)len;
+        return 0;
+    }
+    d->scanned = 0;
+    d->requests++;
+    stat_add(&_stats(d)->requests, 1);
+    int status = http1_parse_request(data, end, &limits, &m);
+    if (status) {
+        log_debug("%s: request refused with %d: %s", runtime_listener_name(d->listener_id), status,
+                  http1_error());
+        _refuse(d, (unsigned)status);
+        return len;
+    }
+    exchange_begin(d, data, &m, NULL, false);
+    return end;
+}
+
+static size_t _input(struct conn *c, const char *data, size_t len)
+{
+    struct downstream *d = downstream_of(c);
+    size_t used = 0;
+    while (used < len && !c->dead && !c->closing) {
+        if (!d->x) {
+            size_t skip = http1_skip_empty_lines(data + used, len - used);
+            if (skip > EMPTY_LINES_MAX) {
+                _refuse(d, 400);
+                return len;
+            }
+            used += skip;
+            if (used == len)
+                break;
+            size_t n = _request(d, data + used, len - used);
+            if (!n)
+                break;
+            used += n;
+        } else if (d->x->state == EXCHANGE_TUNNEL) {
+            return used + tunnel_input(d->x, false, data + used, len - used);
+        } else if (d->x->state == EXCHANGE_REQUEST) {
+            size_t n = exchange_request_body(d->x, data + used, len - used);
+            used += n;
+            if (!n || !c->reading)
+                break;
+        } else {
+            if (len - used > PIPELINE_KEEP)
+                conn_read(c, false);
+            break;
+        }
+    }
+    /* Once the connection is ending, what still comes in is nobody's. */
+    return c->closing ? len : used;
+}
+
+static void _eof(struct conn *c)
+{
+    struct downstream *d = downstream_of(c);
+    struct exchange *x = d->x;
+    if (!x) {
+        conn_close(c, false);
+    } else if (x->state == EXCHANGE_TUNNEL) {
+        tunnel_eof(x, false);
+    } else if (x->state == EXCHANGE_REQUEST) {
+        exchange_cancel(x); /* Truncated request: never completed upstream. */
+    }
+    /* A half-closed client that asked for something still gets it. */
+}
+
+static void _broken(struct conn *c, int err)
+{
+    struct downstream *d = downstream_of(c);
+    (void)err;
+    if (d->x)
+        exchange_cancel(d->x);
+    else
+        conn_close(c, true);
+}
+
+static void _congested(struct conn *c)
+{
+    struct downstream *d = downstream_of(c);
+    if (d->x && d->x->u)
+        conn_read(&d->x->u->c, false);
+    downstream_clock(d);
+}
+
+static void _drained(struct conn *c)
+{
+    struct downstream *d = downstream_of(c);
+    if (d->x && d->x->u)
+        conn_read(&d->x->u->c, true);
+    if (c->dead)
+        return;
+    if (d->x && d->x->state == EXCHANGE_TUNNEL)
+        tunnel_drained(d->x, false);
+    downstream_clock(d);
+    if (!d->x)
+        kpath_promote(d);
+}
+
+void downstream_clock(struct downstream *d)
+{
+    const struct conf_timeouts *t = &_conf(d)->timeouts;
+    struct exchange *x = d->x;
+    if (d->c.out)
+        conn_deadline(&d->c, t->write);
+    else if (!x)
+        conn_deadline(&d->c, conn_pending(&d->c) || d->scanned ? t->header : t->idle);
+    else if (x->state == EXCHANGE_TUNNEL)
+        conn_deadline(&d->c, t->tunnel);
+    else if (x->state == EXCHANGE_REQUEST && !(x->u && x->u->c.out))
+        conn_deadline(&d->c, t->body);
+    else
+        conn_deadline(&d->c, 0); /* The upstream side has the clock. */
+}
+
+static void _expired(struct conn *c)
+{
+    struct downstream *d = downstream_of(c);
+    struct exchange *x = d->x;
+    if (kpath_active(c)) {
+        downstream_clock(d);
+        return;
+    }
+    if (c->out) {
+        if (x)
+            exchange_cancel(x);
+        else
+            conn_close(c, true);
+    } else if (!x && (conn_pending(c) || d->scanned)) {
+        _refuse(d, 408);
+    } else if (!x) {
+        /* Between messages: from here on userspace owns it, so that FIN comes last. */
+        kpath_wake(c);
+        if (!d->x && !conn_pending(c))
+            conn_finish(c, true);
+    } else if (x->state == EXCHANGE_TUNNEL) {
+        exchange_cancel(x);
+    } else if (x->state == EXCHANGE_REQUEST) {
+        exchange_fail(x, 408, "request body timeout");
+    }
+}
+
+static const struct conn_ops _ops = {
+    .input = _input,
+    .eof = _eof,
+    .broken = _broken,
+    .connected = NULL,
+    .congested = _congested,
+    .drained = _drained,
+    .expired = _expired,
+};
+
+static void _release(struct conn *c)
+{
+    struct downstream *d = downstream_of(c);
+    struct worker *w = c->worker;
+    stat_add(&_stats(d)->active, -1);
+    atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);
+    free(d);
+    worker_conn_gone(w);
+}
+
+void downstream_new(struct worker_listener *l, int fd)
+{
+    struct worker *w = l->worker;
+    struct downstream *d = calloc(1, sizeof(*d));
+    if (!d) {
+        close(fd);
+        return;
+    }
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    conn_init(&d->c, w, fd, &_ops, _release);
+    d->listener = l;
+    d->listener_id = l->rt->id;
+    stat_add(&_stats(d)->accepted, 1);
+    stat_add(&_stats(d)->active, 1);
+    atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);
+    downstream_clock(d);
+    conn_read(&d->c, true);
+}
+
+void downstream_resume(struct downstream *d)
+{
+    conn_read(&d->c, true);
+}
+
+void downstream_next(struct downstream *d, bool close, bool linger)
+{
+    struct conn *c = &d->c;
+    d->x = NULL;
+    if (c->dead)
+        return;
+    if (close || (c->eof_seen && !conn_pending(c)) || c->worker->draining || !d->listener) {
+        conn_finish(c, linger);
+        return;
+    }
+    downstream_clock(d);
+    conn_read(c, true);
+    if (conn_pending(c)) {
+        conn_pump(c);
+        if (c->eof_seen && !c->dead && !d->x && !c->pumping)
+            conn_finish(c, false);
+        return;
+    }
+    if (!c->pumping)
+        kpath_promote(d);
+}
+
+void downstream_drain(struct downstream *d)
+{
+    kpath_wake(&d->c);
+    if (!d->c.dead && !d->x)
+        conn_finish(&d->c, true);
+}

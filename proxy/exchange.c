@@ -1,0 +1,360 @@
+/* One request and its response: routing, the request's way upstream, retries, the end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+#include "kpath.h"
+#include "log.h"
+#include "worker.h"
+
+/** Request bytes (head and body as sent) kept for a retry. */
+#define REPLAY_MAX 65536
+
+/** Request bodies up to this size are read before a direct answer, so that the
+ * connection can go on. */
+#define DISCARD_MAX 65536
+
+/** Endpoints tried when connections are refused. */
+#define CONNECTS_MAX 3
+
+static const struct conf_respond _not_found = {.status = 404, .body = NULL};
+
+struct exchange *exchange_new(struct worker *w)
+{
+    struct exchange *x = w->free_exchanges;
+    if (x) {
+        char *replay = x->replay;
+        size_t cap = x->replay_cap;
+        w->free_exchanges = x->next;
+        memset(x, 0, sizeof(*x));
+        x->replay = replay;
+        x->replay_cap = cap;
+    } else {
+        x = calloc(1, sizeof(*x));
+        if (!x)
+            abort();
+    }
+    return x;
+}
+
+void exchange_free(struct worker *w, struct exchange *x)
+{
+    runtime_unref(&x->runtime);
+    free(x->trailers);
+    x->trailers = NULL;
+    if (x->replay_cap > 4096) {
+        free(x->replay);
+        x->replay = NULL;
+        x->replay_cap = 0;
+    }
+    x->next = w->free_exchanges;
+    w->free_exchanges = x;
+}
+
+void exchange_free_list(struct worker *w)
+{
+    struct exchange *x;
+    while ((x = w->free_exchanges)) {
+        w->free_exchanges = x->next;
+        free(x->replay);
+        free(x);
+    }
+}
+
+/* Ends -------------------------------------------------------------------------------- */
+
+/* Detaches the exchange from its client and hands the client on. */
+static void _leave(struct exchange *x, bool close, bool linger)
+{
+    struct downstream *d = x->d;
+    exchange_free(d->c.worker, x);
+    downstream_next(d, close, linger);
+}
+
+static void _respond(struct exchange *x)
+{
+    struct downstream *d = x->d;
+    bool rest = x->state == EXCHANGE_REQUEST;
+    bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
+    if (x->respond == &_not_found)
+        stat_add(&d->c.worker->stats.listeners[d->listener_id].errors, 1);
+    reply(d, x->respond->status, x->respond->body, close, x->is_head);
+    _leave(x, close, rest);
+}
+
+void exchange_fail(struct exchange *x, unsigned status, const char *why)
+{
+    struct downstream *d = x->d;
+    log_debug("%s: answering %u: %s", runtime_listener_name(d->listener_id), status, why);
+    upstream_drop(x);
+    stat_add(&d->c.worker->stats.listeners[d->listener_id].errors, 1);
+    if (!x->started) {
+        bool rest = x->state == EXCHANGE_REQUEST;
+        bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
+        reply(d, status, NULL, close, x->is_head);
+        _leave(x, close, rest);
+        return;
+    }
+    /* A client that counts bytes or chunks sees what is missing; one that waits for the
+     * end of the connection must not take FIN for it. */
+    bool by_close = x->resp_body == HTTP1_BODY_CLOSE && !x->resp_encode;
+    exchange_free(d->c.worker, x);
+    d->x = NULL;
+    if (by_close)
+        conn_close(&d->c, true);
+    else
+        conn_finish(&d->c, false);
+}
+
+void exchange_cancel(struct exchange *x)
+{
+    struct downstream *d = x->d;
+    upstream_drop(x);
+    exchange_free(d->c.worker, x);
+    d->x = NULL;
+    conn_close(&d->c, true);
+}
+
+void exchange_done(struct exchange *x)
+{
+    bool rest = x->state == EXCHANGE_REQUEST;
+    bool close = rest || x->downstream_close;
+    if (x->upstream_keep && !rest)
+        upstream_release(x);
+    else
+        upstream_drop(x);
+    _leave(x, close, rest || x->d->c.worker->draining);
+}
+
+/* The request's way upstream ---------------------------------------------------------- */
+
+static void _remember(struct exchange *x, const char *data, size_t len)
+{
+    if (!x->replayable)
+        return;
+    if (x->replay_len + len > REPLAY_MAX && x->replay_len) {
+        x->replayable = false;
+        return;
+    }
+    if (x->replay_len + len > x->replay_cap) {
+        size_t cap = x->replay_len + len + 1024;
+        char *p = realloc(x->replay, cap);
+        if (!p)
+            abort();
+        x->replay = p;
+        x->replay_cap = cap;
+    }
+    memcpy(x->replay + x->replay_len, data, len);
+    x->replay_len += len;
+}
+
+static void _send(struct exchange *x, const char *data, size_t len)
+{
+    _remember(x, data, len);
+    if (x->u)
+        conn_put(&x->u->c, data, len);
+}
+
+/* Connects, or takes an idle connection, and sends what has come so far. */
+static int _dispatch(struct exchange *x, bool fresh)
+{
+    int r = upstream_get(x, fresh);
+    if (r == 0)
+        conn_put(&x->u->c, x->replay, x->replay_len);
+    return r;
+}
+
+static void _connect_failed(struct exchange *x, int err)
+{
+    struct worker *w = x->d->c.worker;
+    stat_add(&w->stats.endpoints[x->endpoint->id].connect_failures, 1);
+    upstream_drop(x);
+    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT) {
+        x->endpoint = runtime_pick(x->cluster);
+        err = -_dispatch(x, true);
+        if (!err)
+            return;
+    }
+    exchange_fail(x, err == ETIMEDOUT ? 504 : 503, strerror(err));
+}
+
+void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
+{
+    struct worker *w = x->d->c.worker;
+    if (connecting) {
+        _connect_failed(x, err);
+        return;
+    }
+    bool unsent = x->u && x->u->c.sent == 0 && !x->u->reused;
+    bool stale = x->u && (x->u->reused || unsent);
+    if (stale && !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried) {
+        x->retried = true;
+        stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
+        upstream_drop(x);
+        int r = _dispatch(x, true);
+        if (r)
+            _connect_failed(x, -r);
+        return;
+    }
+    exchange_fail(x, 502, err ? strerror(err) : "upstream closed before its response");
+}
+
+static void _request_complete(struct exchange *x)
+{
+    x->state = EXCHANGE_RESPONSE;
+    if (x->respond) {
+        _respond(x);
+        return;
+    }
+    downstream_clock(x->d);
+    upstream_clock(x);
+}
+
+static void _too_large(struct exchange *x)
+{
+    exchange_fail(x, 413, "request body over limits.body_bytes");
+}
+
+static size_t _chunked_body(struct exchange *x, const char *data, size_t len)
+{
+    uint64_t limit = x->runtime->conf->limits.body_bytes;
+    size_t used = 0;
+    for (;;) {
+        const char *piece;
+        size_t piece_len, n = 0;
+        char line[24];
+        enum http1_chunked_event e =
+            http1_chunked_next(&x->chunked, data + used, len - used, &n, &piece, &piece_len);
+        used += n;
+        switch (e) {
+        case HTTP1_CHUNKED_DATA:
+            x->body_seen += piece_len;
+            if (limit && x->body_seen > limit) {
+                _too_large(x);
+                return len;
+            }
+            if (x->respond)
+                break;
+            snprintf(line, sizeof(line), "%zx\r\n", piece_len);
+            _send(x, line, strlen(line));
+            _send(x, piece, piece_len);
+            _send(x, "\r\n", 2);
+            break;
+        case HTTP1_CHUNKED_TRAILER:
+            break; /* Dropped: RFC 9110 6.5.1 allows it for every recipient. */
+        case HTTP1_CHUNKED_MORE:
+            return used;
+        case HTTP1_CHUNKED_END:
+            if (!x->respond)
+                _send(x, "0\r\n\r\n", 5);
+            _request_complete(x);
+            return used;
+        case HTTP1_CHUNKED_ERROR:
+            exchange_fail(x, 400, "malformed chunk");
+            return len;
+        }
+    }
+}
+
+size_t exchange_request_body(struct exchange *x, const char *data, size_t len)
+{
+    if (!x->respond)
+        downstream_clock(x->d);
+    if (x->body == HTTP1_BODY_CHUNKED)
+        return _chunked_body(x, data, len);
+    size_t n = len < x->remaining ? len : (size_t)x->remaining;
+    x->remaining -= n;
+    x->body_seen += n;
+    if (!x->respond)
+        _send(x, data, n);
+    if (!x->remaining)
+        _request_complete(x);
+    return n;
+}
+
+/* Beginning --------------------------------------------------------------------------- */
+
+static const struct conf_route *_route(struct downstream *d, const char *head, const struct http1_message *m)
+{
+    const char *path = "/";
+    size_t path_len = 1;
+    if (m->form != HTTP1_TARGET_ASTERISK && m->path_len) {
+        path = head + m->path.off;
+        path_len = m->path_len;
+    }
+    return runtime_route(d->listener->rt, head + m->host.off, m->host.len, path, path_len);
+}
+
+static void _begin_respond(struct exchange *x, const struct http1_message *m)
+{
+    bool small = x->body == HTTP1_BODY_CHUNKED || x->remaining <= DISCARD_MAX;
+    if (x->body == HTTP1_BODY_NONE || m->expect_100 || !small)
+        _respond(x);
+}
+
+static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m,
+                         const struct rt_endpoint *preferred)
+{
+    size_t cap = m->head_len + m->n_fields + 512;
+    x->endpoint = preferred ? preferred : runtime_pick(x->cluster);
+    if (x->replay_cap < cap) {
+        char *p = realloc(x->replay, cap);
+        if (!p)
+            abort();
+        x->replay = p;
+        x->replay_cap = cap;
+    }
+    x->replay_len = head_request(x->replay, x->replay_cap, head, m, x->endpoint->conf->address.text);
+    x->replayable = true;
+    if (!x->replay_len) {
+        exchange_fail(x, 431, "request head grew over the limit");
+        return;
+    }
+    int r = _dispatch(x, false);
+    if (r) {
+        _connect_failed(x, -r);
+        return;
+    }
+    downstream_clock(x->d);
+    upstream_clock(x);
+}
+
+void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m,
+                    const struct rt_endpoint *preferred, bool want_donate)
+{
+    struct worker *w = d->c.worker;
+    struct exchange *x = exchange_new(w);
+    const struct conf_route *route = _route(d, head, m);
+    d->x = x;
+    x->d = d;
+    x->runtime = runtime_ref(d->listener->rt->runtime);
+    x->body = m->body;
+    x->remaining = m->body == HTTP1_BODY_LENGTH ? m->content_length : 0;
+    if (x->body == HTTP1_BODY_LENGTH && !x->remaining)
+        x->body = HTTP1_BODY_NONE;
+    x->state = x->body == HTTP1_BODY_NONE ? EXCHANGE_RESPONSE : EXCHANGE_REQUEST;
+    x->is_head = m->is_head;
+    x->idempotent = m->idempotent;
+    x->http10 = m->minor == 0;
+    x->upgrade = m->upgrade;
+    x->te_trailers = m->te_trailers;
+    x->downstream_close = m->close;
+    x->want_donate = want_donate;
+    if (x->body == HTTP1_BODY_CHUNKED)
+        http1_chunked_init(&x->chunked);
+    uint64_t limit = x->runtime->conf->limits.body_bytes;
+    if (limit && x->remaining > limit) {
+        _too_large(x);
+    } else if (!route) {
+        x->respond = &_not_found;
+        _begin_respond(x, m);
+    } else if (route->respond) {
+        x->respond = route->respond;
+        _begin_respond(x, m);
+    } else {
+        x->cluster = &x->runtime->clusters[route->cluster];
+        _begin_proxy(x, head, m, preferred);
+    }
+}

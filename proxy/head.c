@@ -1,0 +1,103 @@
+/* Heads as they are forwarded: hop-by-hop fields out (RFC 9110 7.6.1), framing right. */
+#include <stdio.h>
+#include <string.h>
+
+#include "http.h"
+
+struct writer {
+    char *at;
+    char *end;
+    bool overflow;
+};
+
+static void _put(struct writer *w, const char *data, size_t len)
+{
+    if ((size_t)(w->end - w->at) < len) {
+        w->overflow = true;
+        return;
+    }
+    memcpy(w->at, data, len);
+    w->at += len;
+}
+
+static void _puts(struct writer *w, const char *text)
+{
+    _put(w, text, strlen(text));
+}
+
+static void _field(struct writer *w, const char *head, const struct http1_field *f)
+{
+    _put(w, head + f->name.off, f->name.len);
+    _put(w, ": ", 2);
+    _put(w, head + f->value.off, f->value.len);
+    _put(w, "\r\n", 2);
+}
+
+static size_t _finish(struct writer *w, const char *out)
+{
+    _put(w, "\r\n", 2);
+    return w->overflow ? 0 : (size_t)(w->at - out);
+}
+
+size_t head_request(char *out, size_t cap, const char *head, const struct http1_message *m,
+                    const char *endpoint)
+{
+    struct writer w = {.at = out, .end = out + cap};
+    bool host = false;
+    _put(&w, head + m->method.off, m->method.len);
+    _put(&w, " ", 1);
+    if (m->form == HTTP1_TARGET_ABSOLUTE && (m->path.len == 0 || head[m->path.off] != '/'))
+        _put(&w, "/", 1);
+    _put(&w, head + m->path.off, m->path.len);
+    _puts(&w, " HTTP/1.1\r\n");
+    for (uint32_t i = 0; i < m->n_fields; i++) {
+        const struct http1_field *f = &m->fields[i];
+        if (f->hop_by_hop && !(m->upgrade && f->id == HTTP1_FIELD_UPGRADE))
+            continue;
+        host |= f->id == HTTP1_FIELD_HOST;
+        _field(&w, head, f);
+    }
+    if (!host) { /* An HTTP/1.0 client may omit it, HTTP/1.1 may not. */
+        _puts(&w, "Host: ");
+        if (m->authority.len)
+            _put(&w, head + m->authority.off, m->authority.len);
+        else
+            _puts(&w, endpoint);
+        _put(&w, "\r\n", 2);
+    }
+    if (m->upgrade)
+        _puts(&w, "Connection: upgrade\r\n");
+    else if (m->te_trailers)
+        _puts(&w, "TE: trailers\r\nConnection: TE\r\n");
+    return _finish(&w, out);
+}
+
+size_t head_response(char *out, size_t cap, const char *head, const struct http1_message *m, bool close,
+                     int framing)
+{
+    struct writer w = {.at = out, .end = out + cap};
+    char line[32];
+    bool bodyless = m->status < 200 || m->status == 204;
+    snprintf(line, sizeof(line), "HTTP/1.1 %03u ", m->status);
+    _puts(&w, line);
+    _put(&w, head + m->reason.off, m->reason.len);
+    _put(&w, "\r\n", 2);
+    for (uint32_t i = 0; i < m->n_fields; i++) {
+        const struct http1_field *f = &m->fields[i];
+        if (f->hop_by_hop && !(m->status == 101 && f->id == HTTP1_FIELD_UPGRADE))
+            continue;
+        /* RFC 9112 6.1, RFC 9110 8.6: neither belongs on 1xx and 204. */
+        if (bodyless && (f->id == HTTP1_FIELD_CONTENT_LENGTH || f->id == HTTP1_FIELD_TRANSFER_ENCODING))
+            continue;
+        if (framing < 0 && f->id == HTTP1_FIELD_TRANSFER_ENCODING)
+            continue;
+        _field(&w, head, f);
+    }
+    if (m->status == 101)
+        _puts(&w, "Connection: upgrade\r\n");
+    else if (close)
+        _puts(&w, "Connection: close\r\n");
+    if (framing > 0)
+        _puts(&w, "Transfer-Encoding: chunked\r\n");
+    return _finish(&w, out);
+}

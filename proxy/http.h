@@ -1,0 +1,203 @@
+/*
+ * The userspace path for HTTP/1.1: downstream and upstream connections and the exchange
+ * (one request and its response) between them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conn.h"
+#include "parsers/http1_chunked.h"
+#include "parsers/http1_message.h"
+#include "runtime.h"
+
+struct worker;
+struct worker_listener;
+
+struct downstream {
+    struct conn c;
+    struct worker_listener *listener;
+    struct exchange *x;   /**< NULL between messages. */
+    uint32_t listener_id; /**< For the counters, also after the listener is gone. */
+    uint32_t requests;    /**< Heads parsed in userspace. */
+    uint32_t scanned;     /**< Bytes of the head at hand already searched for its end. */
+    bool offered;         /**< Was promoted at least once. */
+    bool kernel_refused;  /**< Can not be promoted (socket refused by the map). */
+};
+
+struct upstream {
+    struct conn c;
+    struct exchange *x;   /**< NULL while idle. */
+    uint32_t endpoint;    /**< Endpoint id. */
+    uint32_t pool_index;  /**< Place in the kernel path's pool; UINT32_MAX without. */
+    uint32_t scanned;
+    bool reused;          /**< Has served an exchange before the current one. */
+    TAILQ_ENTRY(upstream) idle;
+};
+
+TAILQ_HEAD(upstream_pool_list, upstream);
+
+/** Idle upstream connections of one worker to one endpoint, most recently used first. */
+struct upstream_pool {
+    struct upstream_pool_list idle;
+    uint32_t n_idle;
+};
+
+enum exchange_state {
+    EXCHANGE_REQUEST,  /**< Request body goes on; a response may have begun. */
+    EXCHANGE_RESPONSE, /**< Request complete, response outstanding. */
+    EXCHANGE_TUNNEL,   /**< 101: both directions are bytes. */
+};
+
+struct exchange {
+    struct downstream *d;
+    struct upstream *u; /**< NULL for direct answers and between two tries. */
+    struct runtime *runtime;
+    struct rt_cluster *cluster;
+    const struct rt_endpoint *endpoint;
+    const struct conf_respond *respond;
+    enum exchange_state state;
+
+    /* Request, as received. */
+    enum http1_body body;
+    uint64_t remaining;
+    struct http1_chunked chunked;
+    uint64_t body_seen;
+    bool is_head;
+    bool idempotent;
+    bool http10;
+    bool upgrade;
+    bool te_trailers;
+
+    /* What was sent upstream, kept for a retry while that is possible. */
+    char *replay;
+    size_t replay_len;
+    size_t replay_cap;
+    bool replayable;
+    bool retried;
+    uint8_t connects; /**< Connections tried. */
+
+    /* Response. */
+    bool head_done;
+    bool started;     /**< Bytes of the final response went downstream. */
+    enum http1_body resp_body;
+    uint64_t resp_remaining;
+    struct http1_chunked resp_chunked;
+    bool resp_encode;   /**< Chunk-encode what goes downstream. */
+    bool upstream_keep; /**< The upstream connection survives this response. */
+    bool downstream_close;
+    bool resp_bytes;    /**< Any byte came from the upstream connection. */
+    bool from_kernel;   /**< Began on the kernel path. */
+    bool want_donate;   /**< The kernel path lacked an idle upstream connection. */
+    bool tunnel_eof[2]; /**< [0] downstream, [1] upstream has sent FIN. */
+    char *trailers;     /**< Trailer section collected for the client. */
+    size_t trailers_len;
+
+    struct exchange *next; /**< In the worker's free list. */
+};
+
+/* downstream.c ------------------------------------------------------------------------ */
+
+/** Takes an accepted, non-blocking socket. */
+void downstream_new(struct worker_listener *l, int fd);
+
+/** The exchange of this connection is over; the next request may begin.
+ * @param close  Finish the connection.  @param linger  See conn_finish(). */
+void downstream_next(struct downstream *d, bool close, bool linger);
+
+/** Reads request bytes again after back-pressure. */
+void downstream_resume(struct downstream *d);
+
+/** Ends an idle connection of a draining worker. */
+void downstream_drain(struct downstream *d);
+
+/** Starts the clock for the phase the connection is in. */
+void downstream_clock(struct downstream *d);
+
+struct downstream *downstream_of(struct conn *c);
+
+/* exchange.c -------------------------------------------------------------------------- */
+
+/** Begins an exchange with a parsed request; `head` stays valid during the call only. */
+void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m,
+                    const struct rt_endpoint *preferred, bool want_donate);
+
+/** Feeds request body bytes. @return Bytes consumed. */
+size_t exchange_request_body(struct exchange *x, const char *data, size_t len);
+
+/** An upstream connection for the exchange is connected / has failed. */
+void exchange_upstream_failed(struct exchange *x, int err, bool connecting);
+
+/** Ends the exchange with an own error answer, or, when the response has begun, by
+ * aborting the client. Destroys the upstream connection. */
+void exchange_fail(struct exchange *x, unsigned status, const char *why);
+
+/** The client is gone or broke the protocol: nothing more can be delivered. */
+void exchange_cancel(struct exchange *x);
+
+/** The response is complete. */
+void exchange_done(struct exchange *x);
+
+struct exchange *exchange_new(struct worker *w);
+void exchange_free(struct worker *w, struct exchange *x);
+void exchange_free_list(struct worker *w);
+
+/* response.c -------------------------------------------------------------------------- */
+
+/** Feeds bytes from upstream. @return Bytes consumed. */
+size_t response_input(struct exchange *x, const char *data, size_t len);
+
+/** The upstream connection ended after `err` (0: FIN). */
+void response_eof(struct exchange *x, int err);
+
+/* head.c ------------------------------------------------------------------------------ */
+
+/** Writes the request head as it goes upstream into `out` (capacity `cap`).
+ * @return Length, or 0 if it does not fit. */
+size_t head_request(char *out, size_t cap, const char *head, const struct http1_message *m,
+                    const char *endpoint);
+
+/** Writes the response head as it goes downstream.
+ * @param close  Add `Connection: close`.  @param framing  Add `Transfer-Encoding: chunked`
+ * (> 0), keep framing fields as they are (0), or drop Transfer-Encoding (< 0). */
+size_t head_response(char *out, size_t cap, const char *head, const struct http1_message *m, bool close,
+                     int framing);
+
+/* reply.c ----------------------------------------------------------------------------- */
+
+/** Puts a complete answer of skein's own.
+ * @param body  NULL: the status' reason phrase and a line feed. */
+void reply(struct downstream *d, unsigned status, const char *body, bool close, bool to_head);
+const char *reply_reason(unsigned status);
+
+/* upstream.c -------------------------------------------------------------------------- */
+
+/** Gets an idle connection, or begins a new one (`fresh`: never an idle one), and binds
+ * it to the exchange. @return 0 or -errno when no connection could even be begun. */
+int upstream_get(struct exchange *x, bool fresh);
+
+/** Unbinds and destroys the exchange's upstream connection. */
+void upstream_drop(struct exchange *x);
+
+/** Unbinds a connection that stays usable; it becomes idle or the kernel path's. */
+void upstream_release(struct exchange *x);
+
+/** Puts an unbound, open connection into the worker's idle list (or closes it). */
+void upstream_park(struct upstream *u);
+
+/** Starts the clock for what the exchange's upstream connection is to do next. */
+void upstream_clock(struct exchange *x);
+
+struct upstream *upstream_of(struct conn *c);
+void upstream_pools_free(struct worker *w);
+
+/* tunnel.c ---------------------------------------------------------------------------- */
+
+/** Switches both connections of an exchange to bytes, after a 101. */
+void tunnel_begin(struct exchange *x);
+size_t tunnel_input(struct exchange *x, bool from_upstream, const char *data, size_t len);
+void tunnel_eof(struct exchange *x, bool from_upstream);
+/** Queued output of one side has left. */
+void tunnel_drained(struct exchange *x, bool upstream_side);

@@ -1,0 +1,48 @@
+/*
+ * The BPF side as the daemon sees it: loading and attaching the programs, the maps, the
+ * tables of routes and endpoints, and the counters. Per-connection work is in kpath.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "conf/conf.h"
+#include "runtime.h"
+
+struct kpath;
+
+/** Loads the programs and runs the self-test.
+ *
+ * @param why  Receives one line when the kernel path can not be used.
+ * @return 0 or -errno.
+ */
+int kernel_open(const struct conf *conf, struct kpath **out, char *why, size_t why_len);
+
+/** Detaches and frees; accepts NULL. No worker may be running. */
+void kernel_close(struct kpath **k);
+
+/** Writes a configuration's listeners, routes and clusters into the maps, and their ids
+ * into the runtime. What the tables can not express stays in userspace, with a log line.
+ * `k` may be NULL. */
+void kernel_publish(struct kpath *k, struct runtime *rt);
+
+/** Prints what this kernel offers. @return 0 if the kernel path is usable. */
+int kernel_probe(FILE *out);
+
+/** Sums the kernel path's counters over all CPUs. */
+struct kernel_listener_stats {
+    uint64_t requests, responses, request_bytes, response_bytes;
+    uint64_t fallback[64]; /**< By enum fallback_reason. */
+};
+void kernel_listener_stats(struct kpath *k, uint32_t listener_id, struct kernel_listener_stats *out);
+
+struct kernel_endpoint_stats {
+    uint64_t requests, responses;
+};
+void kernel_endpoint_stats(struct kpath *k, uint32_t endpoint_id, struct kernel_endpoint_stats *out);
+
+/** Slots in use now. */
+uint32_t kernel_slots(struct kpath *k);

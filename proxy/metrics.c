@@ -1,0 +1,257 @@
+#include "metrics.h"
+
+#include <dirent.h>
+#include <event2/buffer.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "server.h"
+#include "skein/fallback.h"
+#include "stats.h"
+#include "worker.h"
+
+/* One listener, summed over workers and both paths. */
+struct listener_view {
+    const char *name;
+    uint64_t accepted, active, requests, responses, errors, promoted, returned;
+    struct kernel_listener_stats kernel;
+};
+
+struct endpoint_view {
+    const char *name;
+    uint64_t connects, connect_failures, requests, active, retries;
+    struct kernel_endpoint_stats kernel;
+};
+
+static bool _listener(struct server *s, uint32_t id, struct listener_view *v)
+{
+    memset(v, 0, sizeof(*v));
+    v->name = runtime_listener_name(id);
+    if (!v->name)
+        return false;
+    for (unsigned i = 0; i < server_workers(s); i++) {
+        struct listener_stats *l = &server_worker(s, i)->stats.listeners[id];
+        v->accepted += stat_get(&l->accepted);
+        v->active += stat_get(&l->active);
+        v->requests += stat_get(&l->requests);
+        v->responses += stat_get(&l->responses);
+        v->errors += stat_get(&l->errors);
+        v->promoted += stat_get(&l->promoted);
+        v->returned += stat_get(&l->returned);
+    }
+    kernel_listener_stats(server_kpath(s), id, &v->kernel);
+    return true;
+}
+
+static bool _endpoint(struct server *s, uint32_t id, struct endpoint_view *v)
+{
+    memset(v, 0, sizeof(*v));
+    v->name = runtime_endpoint_name(id);
+    if (!v->name)
+        return false;
+    for (unsigned i = 0; i < server_workers(s); i++) {
+        struct endpoint_stats *e = &server_worker(s, i)->stats.endpoints[id];
+        v->connects += stat_get(&e->connects);
+        v->connect_failures += stat_get(&e->connect_failures);
+        v->requests += stat_get(&e->requests);
+        v->active += stat_get(&e->active);
+        v->retries += stat_get(&e->retries);
+    }
+    kernel_endpoint_stats(server_kpath(s), id, &v->kernel);
+    return true;
+}
+
+static unsigned _open_fds(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d)
+        return 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 3; /* ".", ".." and the directory itself. */
+}
+
+static uint64_t _accept_failures(struct server *s)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < server_workers(s); i++)
+        n += stat_get(&server_worker(s, i)->stats.accept_failures);
+    return n;
+}
+
+static void _type(struct evbuffer *out, const char *name, const char *type, const char *help)
+{
+    evbuffer_add_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void _messages(struct evbuffer *out, const struct listener_view *v, const char *direction,
+                      uint64_t kernel, uint64_t userspace)
+{
+    static const char format[] = "skein_messages_total{listener=\"%s\",direction=\"%s\",path=\"%s\"} %llu\n";
+    evbuffer_add_printf(out, format, v->name, direction, "kernel", (unsigned long long)kernel);
+    evbuffer_add_printf(out, format, v->name, direction, "bypass", 0ULL);
+    evbuffer_add_printf(out, format, v->name, direction, "userspace", (unsigned long long)userspace);
+}
+
+static void _listener_value(struct evbuffer *out, const char *metric, const char *name, uint64_t value)
+{
+    evbuffer_add_printf(out, "%s{listener=\"%s\"} %llu\n", metric, name, (unsigned long long)value);
+}
+
+static void _prometheus_listeners(struct server *s, struct evbuffer *out)
+{
+    struct listener_view v;
+    _type(out, "skein_messages_total", "counter", "Messages by the path that carried them.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        _messages(out, &v, "request", v.kernel.requests, v.requests);
+        _messages(out, &v, "response", v.kernel.responses, v.responses);
+    }
+    _type(out, "skein_fallback_total", "counter", "Messages that left the kernel path, by reason.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        for (unsigned r = 0; r < _FALLBACK_MAX; r++)
+            evbuffer_add_printf(out, "skein_fallback_total{listener=\"%s\",reason=\"%s\"} %llu\n", v.name,
+                                fallback_name(r), (unsigned long long)v.kernel.fallback[r]);
+    }
+    static const struct {
+        const char *metric, *type, *help;
+        size_t offset;
+    } rows[] = {
+        {"skein_downstream_connections", "gauge", "Open client connections.",
+         offsetof(struct listener_view, active)},
+        {"skein_downstream_accepted_total", "counter", "Client connections accepted.",
+         offsetof(struct listener_view, accepted)},
+        {"skein_error_responses_total", "counter", "Error answers of skein's own.",
+         offsetof(struct listener_view, errors)},
+        {"skein_promoted_total", "counter", "Client connections given to the kernel path.",
+         offsetof(struct listener_view, promoted)},
+        {"skein_returned_total", "counter", "Client connections given back to it after a fallback.",
+         offsetof(struct listener_view, returned)},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        _type(out, rows[i].metric, rows[i].type, rows[i].help);
+        for (uint32_t id = 0; _listener(s, id, &v); id++)
+            _listener_value(out, rows[i].metric, v.name, *(uint64_t *)((char *)&v + rows[i].offset));
+    }
+}
+
+static void _prometheus_endpoints(struct server *s, struct evbuffer *out)
+{
+    struct endpoint_view v;
+    _type(out, "skein_endpoint_requests_total", "counter", "Requests sent to an endpoint, by path.");
+    for (uint32_t id = 0; _endpoint(s, id, &v); id++) {
+        static const char format[] = "skein_endpoint_requests_total{endpoint=\"%s\",path=\"%s\"} %llu\n";
+        evbuffer_add_printf(out, format, v.name, "kernel", (unsigned long long)v.kernel.requests);
+        evbuffer_add_printf(out, format, v.name, "userspace", (unsigned long long)v.requests);
+    }
+    static const struct {
+        const char *metric, *type, *help;
+        size_t offset;
+    } rows[] = {
+        {"skein_upstream_connections", "gauge", "Open upstream connections.",
+         offsetof(struct endpoint_view, active)},
+        {"skein_upstream_connects_total", "counter", "Upstream connections begun.",
+         offsetof(struct endpoint_view, connects)},
+        {"skein_upstream_connect_failures_total", "counter", "Upstream connections refused or timed out.",
+         offsetof(struct endpoint_view, connect_failures)},
+        {"skein_upstream_retries_total", "counter", "Requests sent again on another connection.",
+         offsetof(struct endpoint_view, retries)},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        _type(out, rows[i].metric, rows[i].type, rows[i].help);
+        for (uint32_t id = 0; _endpoint(s, id, &v); id++)
+            evbuffer_add_printf(out, "%s{endpoint=\"%s\"} %llu\n", rows[i].metric, v.name,
+                                (unsigned long long)*(uint64_t *)((char *)&v + rows[i].offset));
+    }
+}
+
+/* A cluster's counters are its endpoints': an endpoint shared by two clusters counts in both. */
+static void _prometheus_clusters(struct server *s, struct evbuffer *out)
+{
+    struct runtime *rt = server_runtime(s);
+    struct endpoint_view v;
+    _type(out, "skein_cluster_requests_total", "counter", "Requests sent to a cluster's endpoints, by path.");
+    for (size_t i = 0; i < rt->conf->n_clusters; i++) {
+        const struct rt_cluster *c = &rt->clusters[i];
+        uint64_t kernel = 0, userspace = 0;
+        for (size_t e = 0; e < c->conf->n_endpoints; e++) {
+            if (!_endpoint(s, c->endpoints[e].id, &v))
+                continue;
+            kernel += v.kernel.requests;
+            userspace += v.requests;
+        }
+        static const char format[] = "skein_cluster_requests_total{cluster=\"%s\",path=\"%s\"} %llu\n";
+        evbuffer_add_printf(out, format, c->conf->name, "kernel", (unsigned long long)kernel);
+        evbuffer_add_printf(out, format, c->conf->name, "userspace", (unsigned long long)userspace);
+    }
+}
+
+void metrics_prometheus(struct server *s, struct evbuffer *out)
+{
+    _prometheus_listeners(s, out);
+    _prometheus_endpoints(s, out);
+    _prometheus_clusters(s, out);
+    _type(out, "skein_kernel_path", "gauge", "1 if the kernel path is in use.");
+    evbuffer_add_printf(out, "skein_kernel_path %d\n", server_kpath(s) != NULL);
+    _type(out, "skein_slots_in_use", "gauge", "Connections that have a slot on the kernel path.");
+    evbuffer_add_printf(out, "skein_slots_in_use %u\n", kernel_slots(server_kpath(s)));
+    _type(out, "skein_accept_failures_total", "counter", "Times that accepting paused for want of fds.");
+    evbuffer_add_printf(out, "skein_accept_failures_total %llu\n", (unsigned long long)_accept_failures(s));
+    _type(out, "skein_open_fds", "gauge", "File descriptors of the process.");
+    evbuffer_add_printf(out, "skein_open_fds %u\n", _open_fds());
+}
+
+static void _json_listener(struct evbuffer *out, const struct listener_view *v)
+{
+    evbuffer_add_printf(out,
+                        "{\"name\":\"%s\",\"connections\":%llu,\"accepted\":%llu,\"errors\":%llu,"
+                        "\"promoted\":%llu,\"returned\":%llu,"
+                        "\"requests\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},"
+                        "\"responses\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},\"fallback\":{",
+                        v->name, (unsigned long long)v->active, (unsigned long long)v->accepted,
+                        (unsigned long long)v->errors, (unsigned long long)v->promoted,
+                        (unsigned long long)v->returned, (unsigned long long)v->kernel.requests,
+                        (unsigned long long)v->requests, (unsigned long long)v->kernel.responses,
+                        (unsigned long long)v->responses);
+    const char *comma = "";
+    for (unsigned r = 0; r < _FALLBACK_MAX; r++) {
+        if (!v->kernel.fallback[r])
+            continue;
+        evbuffer_add_printf(out, "%s\"%s\":%llu", comma, fallback_name(r),
+                            (unsigned long long)v->kernel.fallback[r]);
+        comma = ",";
+    }
+    evbuffer_add_printf(out, "}}");
+}
+
+static void _json_endpoint(struct evbuffer *out, const struct endpoint_view *v)
+{
+    evbuffer_add_printf(out,
+                        "{\"address\":\"%s\",\"connections\":%llu,\"connects\":%llu,"
+                        "\"connect_failures\":%llu,\"retries\":%llu,"
+                        "\"requests\":{\"kernel\":%llu,\"userspace\":%llu}}",
+                        v->name, (unsigned long long)v->active, (unsigned long long)v->connects,
+                        (unsigned long long)v->connect_failures, (unsigned long long)v->retries,
+                        (unsigned long long)v->kernel.requests, (unsigned long long)v->requests);
+}
+
+void metrics_json(struct server *s, struct evbuffer *out)
+{
+    struct listener_view l;
+    struct endpoint_view e;
+    evbuffer_add_printf(out, "{\"version\":\"%s\",\"workers\":%u,\"kernel_path\":%s,\"slots_in_use\":%u,",
+                        SKEIN_VERSION, server_workers(s), server_kpath(s) ? "true" : "false",
+                        kernel_slots(server_kpath(s)));
+    evbuffer_add_printf(out, "\"open_fds\":%u,\"listeners\":[", _open_fds());
+    for (uint32_t id = 0; _listener(s, id, &l); id++) {
+        evbuffer_add_printf(out, "%s", id ? "," : "");
+        _json_listener(out, &l);
+    }
+    evbuffer_add_printf(out, "],\"endpoints\":[");
+    for (uint32_t id = 0; _endpoint(s, id, &e); id++) {
+        evbuffer_add_printf(out, "%s", id ? "," : "");
+        _json_endpoint(out, &e);
+    }
+    evbuffer_add_printf(out, "]}\n");
+}

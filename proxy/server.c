@@ -1,0 +1,279 @@
+#include "server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "kernel.h"
+#include "listen.h"
+#include "log.h"
+#include "worker.h"
+
+struct server {
+    struct event_base *base;
+    struct runtime *runtime;
+    struct worker *workers;
+    unsigned n_workers;
+    struct kpath *kpath;
+    struct admin *admin;
+    struct event *signals[3];
+    /** Sockets opened and not yet taken, by listener of the current runtime and worker. */
+    _Atomic int *sockets;
+    atomic_bool draining;
+};
+
+unsigned server_connections(struct server *s)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->n_workers; i++)
+        n += atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed);
+    return n;
+}
+
+struct kpath *server_kpath(struct server *s)
+{
+    return s->kpath;
+}
+
+struct worker *server_worker(struct server *s, unsigned id)
+{
+    return &s->workers[id];
+}
+
+unsigned server_workers(struct server *s)
+{
+    return s->n_workers;
+}
+
+struct runtime *server_runtime(struct server *s)
+{
+    return s->runtime;
+}
+
+bool server_draining(struct server *s)
+{
+    return atomic_load(&s->draining);
+}
+
+/* Sockets ----------------------------------------------------------------------------- */
+
+int server_take_socket(struct server *s, unsigned worker, const struct rt_listener *l)
+{
+    size_t i = (size_t)(l - l->runtime->listeners);
+    return atomic_exchange(&s->sockets[i * s->n_workers + worker], -1);
+}
+
+static bool _listens_already(const struct runtime *old, const struct conf_listener *l)
+{
+    for (size_t i = 0; old && i < old->conf->n_listeners; i++) {
+        if (strcmp(old->conf->listeners[i].address.text, l->address.text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void _close_sockets(_Atomic int *sockets, size_t n)
+{
+    for (size_t i = 0; sockets && i < n; i++) {
+        if (sockets[i] >= 0)
+            close(sockets[i]);
+    }
+    free(sockets);
+}
+
+/* Binds what the configuration adds to the one before. */
+static int _open_sockets(struct server *s, const struct conf *conf, const struct runtime *old,
+                         _Atomic int **out)
+{
+    size_t n = conf->n_listeners * s->n_workers;
+    _Atomic int *sockets = calloc(n, sizeof(*sockets));
+    int fds[s->n_workers];
+    if (!sockets)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        sockets[i] = -1;
+    for (size_t i = 0; i < conf->n_listeners; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        if (_listens_already(old, l))
+            continue;
+        int r = listen_open(&l->address, s->n_workers, conf->limits.buffer, fds);
+        if (r) {
+            fprintf(stderr, "%s:%u: listeners[%zu].address: can not listen on %s: %s, expected a free local address\n",
+                    conf->file, l->line, i, l->address.text, strerror(-r));
+            _close_sockets(sockets, n);
+            return r;
+        }
+        for (unsigned w = 0; w < s->n_workers; w++)
+            sockets[i * s->n_workers + w] = fds[w];
+    }
+    *out = sockets;
+    return 0;
+}
+
+/* Reload and drain -------------------------------------------------------------------- */
+
+static void _reload(struct server *s)
+{
+    struct conf *conf = NULL;
+    struct runtime *rt = NULL;
+    _Atomic int *sockets = NULL;
+    if (conf_load(s->runtime->conf->file, stderr, &conf)) {
+        log_error("reload refused: the configuration before stays in use");
+        return;
+    }
+    conf->workers = s->n_workers; /* Threads, slots and the admin address need a restart. */
+    size_t n_old = s->runtime->conf->n_listeners * s->n_workers;
+    if (_open_sockets(s, conf, s->runtime, &sockets) || runtime_new(conf, &rt)) {
+        log_error("reload refused: the configuration before stays in use");
+        if (sockets)
+            _close_sockets(sockets, conf->n_listeners * s->n_workers);
+        conf_free(&conf);
+        return;
+    }
+    kernel_publish(s->kpath, rt);
+    _close_sockets(s->sockets, n_old);
+    s->sockets = sockets;
+    struct runtime *old = s->runtime;
+    s->runtime = rt;
+    for (unsigned i = 0; i < s->n_workers; i++)
+        worker_reload(&s->workers[i], rt);
+    runtime_unref(&old);
+    log_info("reloaded %s", rt->conf->file);
+}
+
+static void _on_signal(evutil_socket_t sig, short what, void *arg)
+{
+    struct server *s = arg;
+    (void)what;
+    if (sig == SIGHUP) {
+        _reload(s);
+        return;
+    }
+    log_info("draining");
+    atomic_store(&s->draining, true);
+    event_base_loopbreak(s->base);
+}
+
+static int _catch_signals(struct server *s)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < 3; i++) {
+        s->signals[i] = evsignal_new(s->base, numbers[i], _on_signal, s);
+        if (!s->signals[i] || event_add(s->signals[i], NULL))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static void _raise_fd_limit(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur == l.rlim_max)
+        return;
+    l.rlim_cur = l.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* Life -------------------------------------------------------------------------------- */
+
+/* Opens the kernel path if the configuration wants it and this machine can. */
+static int _open_kernel(struct server *s, const struct conf *conf)
+{
+    char why[256];
+    if (conf->datapath.kernel == CONF_OFF)
+        return 0;
+    int r = kernel_open(conf, &s->kpath, why, sizeof(why));
+    if (!r) {
+        log_info("kernel path: on");
+        return 0;
+    }
+    if (conf->datapath.kernel == CONF_ON)
+        return log_error_r(r, "kernel path: off: %s; datapath.kernel is on, not starting", why);
+    log_warn("kernel path: off: %s; serving in userspace", why);
+    return 0;
+}
+
+static int _start(struct server *s, struct conf *conf)
+{
+    int r = _open_sockets(s, conf, NULL, &s->sockets);
+    if (r)
+        return 2;
+    r = admin_bind(conf, &s->admin);
+    if (r) {
+        fprintf(stderr, "%s:%u: admin.address: can not listen on %s: %s, expected a free local address\n",
+                conf->file, conf->admin_line, conf->admin.text, strerror(-r));
+        return 2;
+    }
+    if (_open_kernel(s, conf))
+        return 2;
+    r = runtime_new(conf, &s->runtime);
+    if (r) {
+        log_error("configuration: %s", strerror(-r));
+        return 1;
+    }
+    kernel_publish(s->kpath, s->runtime);
+    if (_catch_signals(s) || admin_start(s->admin, s, s->base)) {
+        log_error("out of memory");
+        return 1;
+    }
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        r = worker_start(&s->workers[i], s, i, s->runtime);
+        if (r) {
+            log_error("worker %u: %s", i, strerror(-r));
+            return 1;
+        }
+    }
+    log_info("serving %zu listener%s with %u worker%s", conf->n_listeners, conf->n_listeners == 1 ? "" : "s",
+             s->n_workers, s->n_workers == 1 ? "" : "s");
+    return 0;
+}
+
+static void _free(struct server *s)
+{
+    admin_free(&s->admin);
+    for (size_t i = 0; i < 3; i++) {
+        if (s->signals[i])
+            event_free(s->signals[i]);
+    }
+    if (s->runtime)
+        _close_sockets(s->sockets, s->runtime->conf->n_listeners * s->n_workers);
+    kernel_close(&s->kpath);
+    runtime_unref(&s->runtime);
+    event_base_free(s->base);
+    free(s->workers);
+    libevent_global_shutdown();
+}
+
+int server_run(struct conf *conf)
+{
+    struct server s = {.n_workers = conf->workers};
+    evthread_use_pthreads();
+    _raise_fd_limit();
+    s.base = event_base_new();
+    s.workers = calloc(s.n_workers, sizeof(*s.workers));
+    if (!s.base || !s.workers)
+        return log_error_r(1, "out of memory");
+    int status = _start(&s, conf);
+    if (status) {
+        /* Nothing was served yet, and a half-started worker can not be joined. */
+        kernel_close(&s.kpath);
+        return status;
+    }
+    event_base_dispatch(s.base);
+    for (unsigned i = 0; i < s.n_workers; i++)
+        worker_drain(&s.workers[i]);
+    for (unsigned i = 0; i < s.n_workers; i++)
+        worker_join(&s.workers[i]);
+    log_info("stopped");
+    _free(&s);
+    return 0;
+}

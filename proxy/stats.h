@@ -1,0 +1,47 @@
+/*
+ * Counters of one worker's userspace path. Each is written by its worker only and read
+ * by the admin thread, so relaxed atomic loads and stores suffice.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "runtime.h"
+
+typedef _Atomic uint64_t stat_t;
+
+struct listener_stats {
+    stat_t accepted;
+    stat_t active;    /**< Gauge: downstream connections. */
+    stat_t requests;  /**< Messages on the userspace path. */
+    stat_t responses;
+    stat_t errors;    /**< Own error answers. */
+    stat_t promoted;  /**< Connections given to the kernel path for the first time. */
+    stat_t returned;  /**< Connections given back to it after a fallback. */
+};
+
+struct endpoint_stats {
+    stat_t connects;
+    stat_t connect_failures;
+    stat_t requests;
+    stat_t active; /**< Gauge: upstream connections. */
+    stat_t retries;
+};
+
+struct stats {
+    struct listener_stats listeners[RUNTIME_LISTENERS_MAX];
+    struct endpoint_stats endpoints[RUNTIME_ENDPOINTS_MAX];
+    stat_t accept_failures;
+};
+
+static inline void stat_add(stat_t *s, int64_t n)
+{
+    uint64_t v = atomic_load_explicit(s, memory_order_relaxed);
+    atomic_store_explicit(s, v + (uint64_t)n, memory_order_relaxed);
+}
+
+static inline uint64_t stat_get(const stat_t *s)
+{
+    return atomic_load_explicit(s, memory_order_relaxed);
+}

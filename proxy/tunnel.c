@@ -1,0 +1,57 @@
+/* After 101 Switching Protocols: bytes both ways, half-close passed on (RFC 9110 7.8). */
+#include <sys/socket.h>
+
+#include "http.h"
+#include "worker.h"
+
+void tunnel_begin(struct exchange *x)
+{
+    x->state = EXCHANGE_TUNNEL;
+    x->upstream_keep = false;
+    downstream_clock(x->d);
+    upstream_clock(x);
+    conn_read(&x->d->c, true);
+    conn_pump(&x->d->c);
+}
+
+size_t tunnel_input(struct exchange *x, bool from_upstream, const char *data, size_t len)
+{
+    conn_put(from_upstream ? &x->d->c : &x->u->c, data, len);
+    downstream_clock(x->d);
+    upstream_clock(x);
+    return len;
+}
+
+/* Passes FIN on when everything before it has been handed to the socket. */
+static void _pass_fin(struct exchange *x, bool to_upstream)
+{
+    struct conn *c = to_upstream ? &x->u->c : &x->d->c;
+    conn_flush(c->worker);
+    if (!c->dead && !c->out)
+        shutdown(c->fd, SHUT_WR);
+}
+
+void tunnel_eof(struct exchange *x, bool from_upstream)
+{
+    x->tunnel_eof[from_upstream] = true;
+    if (!x->tunnel_eof[0] || !x->tunnel_eof[1]) {
+        _pass_fin(x, !from_upstream);
+        return;
+    }
+    /* Both sides are done: what is queued still leaves. */
+    struct downstream *d = x->d;
+    struct upstream *u = x->u;
+    x->u = NULL;
+    u->x = NULL;
+    conn_finish(&u->c, false);
+    x->downstream_close = true;
+    d->x = NULL;
+    exchange_free(d->c.worker, x);
+    conn_finish(&d->c, false);
+}
+
+void tunnel_drained(struct exchange *x, bool upstream_side)
+{
+    if (x->tunnel_eof[!upstream_side])
+        _pass_fin(x, upstream_side);
+}

@@ -1,0 +1,276 @@
+/* The server's side: connections, their idle pools, and what happens to them. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "kpath.h"
+#include "worker.h"
+
+struct upstream *upstream_of(struct conn *c)
+{
+    return (struct upstream *)((char *)c - offsetof(struct upstream, c));
+}
+
+static struct upstream_pool *_pool(struct worker *w, uint32_t endpoint)
+{
+    return &w->pools[endpoint];
+}
+
+/* Takes an idle connection out of its list. */
+static void _unpark(struct upstream *u)
+{
+    struct upstream_pool *p = _pool(u->c.worker, u->endpoint);
+    if (!u->idle.tqe_prev)
+        return;
+    TAILQ_REMOVE(&p->idle, u, idle);
+    u->idle.tqe_prev = NULL;
+    p->n_idle--;
+}
+
+static void _destroy(struct upstream *u)
+{
+    _unpark(u);
+    conn_close(&u->c, false);
+}
+
+static size_t _input(struct conn *c, const char *data, size_t len)
+{
+    struct upstream *u = upstream_of(c);
+    size_t used = 0;
+    while (used < len && u->x && !c->dead && c->reading) {
+        struct exchange *x = u->x;
+        size_t n = x->state == EXCHANGE_TUNNEL ? tunnel_input(x, true, data + used, len - used)
+                                               : response_input(x, data + used, len - used);
+        used += n;
+        if (!n || c->dead)
+            return used;
+    }
+    if (!u->x && used < len) {
+        /* Nobody asked: never delivered, and the connection is not trusted again. */
+        _destroy(u);
+        return len;
+    }
+    return used;
+}
+
+static void _eof(struct conn *c)
+{
+    struct upstream *u = upstream_of(c);
+    struct exchange *x = u->x;
+    if (!x)
+        _destroy(u);
+    else if (x->state == EXCHANGE_TUNNEL)
+        tunnel_eof(x, true);
+    else
+        response_eof(x, 0);
+}
+
+static void _broken(struct conn *c, int err)
+{
+    struct upstream *u = upstream_of(c);
+    struct exchange *x = u->x;
+    if (!x)
+        _destroy(u);
+    else if (c->connecting)
+        exchange_upstream_failed(x, err, true);
+    else if (x->state == EXCHANGE_TUNNEL)
+        exchange_cancel(x);
+    else
+        response_eof(x, err);
+}
+
+static void _connected(struct conn *c)
+{
+    struct upstream *u = upstream_of(c);
+    if (u->x)
+        upstream_clock(u->x);
+}
+
+static void _congested(struct conn *c)
+{
+    struct exchange *x = upstream_of(c)->x;
+    if (!x)
+        return;
+    if (x->state != EXCHANGE_RESPONSE)
+        conn_read(&x->d->c, false);
+    downstream_clock(x->d);
+    upstream_clock(x);
+}
+
+static void _drained(struct conn *c)
+{
+    struct exchange *x = upstream_of(c)->x;
+    if (!x)
+        return;
+    upstream_clock(x);
+    if (x->state == EXCHANGE_TUNNEL)
+        tunnel_drained(x, true);
+    downstream_resume(x->d);
+    if (upstream_of(c)->x == x)
+        downstream_clock(x->d);
+}
+
+static void _expired(struct conn *c)
+{
+    struct upstream *u = upstream_of(c);
+    struct exchange *x = u->x;
+    if (kpath_active(c)) {
+        conn_deadline(c, c->worker->runtime->conf->timeouts.idle);
+        return;
+    }
+    if (!x) {
+        kpath_wake(c);
+        if (!u->x)
+            _destroy(u);
+    } else if (c->connecting) {
+        exchange_upstream_failed(x, ETIMEDOUT, true);
+    } else if (x->state == EXCHANGE_TUNNEL) {
+        exchange_cancel(x);
+    } else {
+        exchange_fail(x, 504, "upstream timeout");
+    }
+}
+
+static const struct conn_ops _ops = {
+    .input = _input,
+    .eof = _eof,
+    .broken = _broken,
+    .connected = _connected,
+    .congested = _congested,
+    .drained = _drained,
+    .expired = _expired,
+};
+
+static void _release(struct conn *c)
+{
+    struct upstream *u = upstream_of(c);
+    struct worker *w = c->worker;
+    stat_add(&w->stats.endpoints[u->endpoint].active, -1);
+    free(u);
+    worker_conn_gone(w);
+}
+
+void upstream_clock(struct exchange *x)
+{
+    const struct conf_timeouts *t = &x->runtime->conf->timeouts;
+    struct conn *c = x->u ? &x->u->c : NULL;
+    if (!c)
+        return;
+    if (c->connecting)
+        conn_deadline(c, t->connect);
+    else if (x->state == EXCHANGE_TUNNEL)
+        conn_deadline(c, t->tunnel);
+    else if (c->out)
+        conn_deadline(c, t->write);
+    else if (!c->reading || x->state == EXCHANGE_REQUEST)
+        conn_deadline(c, 0); /* The client has the clock. */
+    else
+        conn_deadline(c, t->response);
+}
+
+static void _bind(struct exchange *x, struct upstream *u)
+{
+    u->x = x;
+    x->u = u;
+    stat_add(&u->c.worker->stats.endpoints[u->endpoint].requests, 1);
+}
+
+static int _connect(struct exchange *x)
+{
+    struct worker *w = x->d->c.worker;
+    const struct conf_address *a = &x->endpoint->conf->address;
+    int one = 1;
+    int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    struct upstream *u = calloc(1, sizeof(*u));
+    if (!u) {
+        close(fd);
+        return -ENOMEM;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    conn_bound_buffers(fd, x->runtime->conf->limits.buffer);
+    conn_init(&u->c, w, fd, &_ops, _release);
+    u->c.upstream = true;
+    u->endpoint = x->endpoint->id;
+    u->pool_index = UINT32_MAX;
+    stat_add(&w->stats.endpoints[u->endpoint].connects, 1);
+    stat_add(&w->stats.endpoints[u->endpoint].active, 1);
+    if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
+        int err = errno;
+        if (err != EINPROGRESS) {
+            conn_close(&u->c, false);
+            return -err;
+        }
+        conn_await_connect(&u->c);
+    }
+    _bind(x, u);
+    conn_read(&u->c, true);
+    upstream_clock(x);
+    return 0;
+}
+
+int upstream_get(struct exchange *x, bool fresh)
+{
+    struct upstream *u = fresh ? NULL : TAILQ_FIRST(&_pool(x->d->c.worker, x->endpoint->id)->idle);
+    if (!u)
+        return _connect(x);
+    _unpark(u);
+    u->reused = true;
+    _bind(x, u);
+    return 0;
+}
+
+void upstream_drop(struct exchange *x)
+{
+    struct upstream *u = x->u;
+    if (!u)
+        return;
+    x->u = NULL;
+    u->x = NULL;
+    _destroy(u);
+}
+
+void upstream_park(struct upstream *u)
+{
+    struct worker *w = u->c.worker;
+    struct upstream_pool *p = _pool(w, u->endpoint);
+    const struct conf *conf = w->runtime->conf;
+    if (u->c.dead)
+        return;
+    if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining ||
+        p->n_idle >= conf->limits.idle_upstreams) {
+        _destroy(u);
+        return;
+    }
+    u->scanned = 0;
+    conn_deadline(&u->c, conf->timeouts.idle);
+    TAILQ_INSERT_HEAD(&p->idle, u, idle);
+    p->n_idle++;
+    conn_read(&u->c, true);
+}
+
+void upstream_release(struct exchange *x)
+{
+    struct upstream *u = x->u;
+    bool donate = x->want_donate;
+    x->u = NULL;
+    u->x = NULL;
+    if (u->c.dead)
+        return;
+    if (donate && !u->c.eof_seen && !u->c.out && !u->c.worker->draining && kpath_donate(u)) {
+        conn_deadline(&u->c, u->c.worker->runtime->conf->timeouts.idle);
+        return;
+    }
+    upstream_park(u);
+}
+
+void upstream_pools_free(struct worker *w)
+{
+    free(w->pools);
+    w->pools = NULL;
+}

@@ -1,0 +1,6 @@
+skein_unit_test(conf skein_conf)
+skein_unit_test(conf_errors skein_conf)
+skein_unit_test(conf_robust skein_conf)
+skein_unit_test(conf_structure skein_conf)
+skein_unit_test(conf_units skein_conf)
+skein_unit_test(conf_address skein_conf)
