@@ -3,12 +3,18 @@
 import json
 import os
 import re
+import statistics
 import subprocess
 import time
 
 from counters import in_use, kernel_share, message_paths
-from peers import BODY_BYTES, DIRECT, HAPROXY, HOST, MEDIUM, NGINX, SKEIN, SMALL, BenchError, Skein
+from peers import (BODY_BYTES, CONTROL, DIRECT, HAPROXY, HOST, MEDIUM, NGINX, SMALL, BenchError, Skein,
+                   own_pids)
+from quiet import Watch
 from report import Row
+
+
+CONTROL_TOLERANCE = 0.1
 
 
 def rounds(servers, count):
@@ -46,15 +52,17 @@ def _throughput(bench, title, path, unit):
     errors = Row(title, "errors", combine=sum)
     share = Row(title, "share of messages on the kernel path", "{:.1%}")
     rows = [rate, errors, share]
+    watch = Watch(bench.rounds * len(bench.running()), bench.allow_disturbed)
     for server in rounds(bench.running(), bench.rounds):
         before = message_paths(server.admin("/metrics")) if isinstance(server, Skein) else None
-        per_second, failed = wrk(server, path, 32, bench.seconds)
+        per_second, failed = watch.sample(own_pids(), lambda: wrk(server, path, 32, bench.seconds))
         rate.add(server.name, per_second)
         errors.add(server.name, failed)
         if before is not None:
             part = kernel_share(before, message_paths(server.admin("/metrics")))
             if part is not None:
                 share.add(server.name, part)
+    bench.note(watch.note(title))
     return rows
 
 
@@ -66,21 +74,40 @@ def medium(bench):
     return _throughput(bench, "64 KiB body, 32 connections", MEDIUM, "responses/s")
 
 
+def _control_note(row, load):
+    """Equal programs should have the ratio 1; what they have instead is the error of all others."""
+    ratio = row.ratio(CONTROL)
+    if ratio is None:
+        return f"{load}: HAProxy's own value is not above zero, no ratio of this row means anything"
+    if abs(ratio - 1) > CONTROL_TOLERANCE:
+        return (f"{load}: a second, equal HAProxy measured {ratio:.2f} of the first, so the ratios of "
+                f"this row are NOT reliable")
+    return None
+
+
 def latency(bench):
-    """What a proxy adds to one request: its mean time less the direct one's of the same round."""
+    """What a proxy adds to the mean time of one request on one connection.
+
+    The difference of two close numbers: many short samples, medians before the difference,
+    and a control that shows whether the result can be trusted.
+    """
     title = "65-byte body, 1 connection"
     added = Row(title, "added latency, us", "{:.1f}", reference=HAPROXY)
+    mean = Row(title, "mean time of a request, us", "{:.1f}")
     errors = Row(title, "errors", combine=sum)
-    times = {}
-    for server in rounds(bench.running(), bench.rounds):
-        per_second, failed = wrk(server, SMALL, 1, bench.seconds)
-        times.setdefault(server.name, []).append(1e6 / per_second)
+    servers = bench.running() + [bench.fresh(CONTROL)]
+    samples = bench.rounds * bench.seconds
+    watch = Watch(samples * len(servers), bench.allow_disturbed)
+    for server in rounds(servers, samples):
+        per_second, failed = watch.sample(own_pids(), lambda: wrk(server, SMALL, 1, 1))
+        mean.add(server.name, 1e6 / per_second)
         errors.add(server.name, failed)
-    for name, samples in times.items():
+    for name in mean.samples:
         if name != DIRECT:
-            for sample, direct in zip(samples, times[DIRECT]):
-                added.add(name, sample - direct)
-    return [added, errors]
+            added.add(name, statistics.median(mean.samples[name]) - mean.value(DIRECT))
+    bench.note(watch.note(title))
+    bench.note(_control_note(added, title))
+    return [added, mean, errors]
 
 
 def _build_shortconn(directory):
@@ -125,15 +152,18 @@ def short_connections(bench):
         if isinstance(server, Skein):
             time.sleep(4)
             before[server.name] = _usage(server)
+    watch = Watch(bench.rounds * len(servers), bench.allow_disturbed)
     for server in rounds(servers, bench.rounds):
-        done = subprocess.run([shortconn, str(server.port), str(bench.short_connections), "32",
-                               str(BODY_BYTES[SMALL])], capture_output=True, text=True, check=False)
+        command = [shortconn, str(server.port), str(bench.short_connections), "32", str(BODY_BYTES[SMALL])]
+        done = watch.sample(own_pids(), lambda: subprocess.run(command, capture_output=True, text=True,
+                                                               check=False))
         server.check_alive()
         if done.returncode != 0:
             raise BenchError(f"shortconn: {done.stderr.strip()}")
         result = json.loads(done.stdout)
         rate.add(server.name, result["answered"] / result["seconds"])
         errors.add(server.name, result["errors"])
+    bench.note(watch.note(title))
     for server in servers:
         if server.name not in before:
             continue

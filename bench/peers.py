@@ -17,6 +17,7 @@ SMALL, MEDIUM, LARGE, HUGE = "/", "/64k", "/1m", "/1g"
 BODY_BYTES = {SMALL: 65, MEDIUM: 64 << 10, LARGE: 1 << 20, HUGE: 1 << 30}
 
 DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF = "direct", "haproxy", "nginx", "skein", "skein-off"
+CONTROL = "haproxy-control"  # A second, equal HAProxy: how far apart are equal things here?
 
 
 class BenchError(Exception):
@@ -117,6 +118,11 @@ class Server:
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             lines = file.read().split("\n")
         return next((line for line in reversed(lines) if line.strip()), "no message")
+
+
+def own_pids():
+    """This process and all servers with their workers."""
+    return {os.getpid()}.union(*(server.pids() for server in Server.started))
 
 
 def stop_all():

@@ -8,10 +8,10 @@ import statistics
 import subprocess
 import time
 
-from peers import DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF
+from peers import CONTROL, DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF
 
-COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", NGINX: "nginx", SKEIN: "skein",
-           SKEIN_OFF: "skein, `kernel: off`"}
+COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", CONTROL: "HAProxy again", NGINX: "nginx",
+           SKEIN: "skein", SKEIN_OFF: "skein, `kernel: off`"}
 
 
 class Row:

@@ -89,7 +89,7 @@ def field_end(a, line, name, mark="NONE"):
 
 
 def length_value(a, line, cr):
-    """Content-Length: OWS 1*DIGIT OWS; how many digits is checked afterwards."""
+    """Content-Length: OWS 1*DIGIT *SP; how many digits is checked afterwards."""
     bad = a.sink("CONTENT_LENGTH")
     colon = a.state("length:", count="LENGTHS")
     before = a.state("length-ows")
@@ -105,10 +105,10 @@ def length_value(a, line, cr):
         a.on(s, DIGIT, first)
     for s in (first, more):
         a.on(s, DIGIT, more)
-        a.on(s, OWS, after)
+        a.on(s, b" ", after)
         a.on(s, b"\r", end)
     for s in (after, after_more):
-        a.on(s, OWS, after_more)
+        a.on(s, b" ", after_more)
         a.on(s, b"\r", cr)
     return colon
 

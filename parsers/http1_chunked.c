@@ -52,8 +52,10 @@ static int _ext_or_end(char ch)
 
 static int _size(struct http1_chunked *c, char ch)
 {
-    if (!http1_is(ch, HTTP1_C_HEX))
+    if (!http1_is(ch, HTTP1_C_HEX)) {
+        c->line = 1;
         return c->digits ? _ext_or_end(ch) : STATE_DEAD;
+    }
     if (++c->digits > SIZE_DIGITS_MAX)
         return STATE_DEAD;
     c->remaining = c->remaining << 4 | _hex(ch);
@@ -117,7 +119,6 @@ static int _trailer(struct http1_chunked *c, char ch)
 /* After the chunk line: data, or the trailer section after the last chunk. */
 static int _begin_chunk(struct http1_chunked *c)
 {
-    c->line = 0;
     c->digits = 0;
     return c->remaining ? STATE_DATA : STATE_TRAILER_START;
 }

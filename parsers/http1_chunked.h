@@ -14,7 +14,7 @@
 
 struct http1_chunked {
     uint64_t remaining; /**< Data bytes of the current chunk still to come. */
-    uint32_t line;      /**< Bytes of the current line seen, for the bounds. */
+    uint32_t line;      /**< Bytes of the current chunk extensions, for the bound. */
     uint32_t trailer;   /**< Bytes of the trailer section seen. */
     uint8_t state;
     uint8_t digits;

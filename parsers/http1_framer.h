@@ -22,6 +22,9 @@
 /** Bytes of a head that the framer looks at; longer heads go to userspace. */
 #define HTTP1_WINDOW 1792
 
+/** Longest method name; RFC 9112 section 3 wants 501 above what is implemented. */
+#define HTTP1_METHOD_MAX 64
+
 enum http1_kind {
     HTTP1_REQUEST,
     HTTP1_RESPONSE,

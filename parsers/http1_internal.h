@@ -5,9 +5,6 @@
 
 #include "http1_message.h"
 
-/** Longest method name; RFC 9112 section 3 wants 501 above what is implemented. */
-#define HTTP1_METHOD_MAX 64
-
 /** Options a Connection field may list, all lines together. */
 #define HTTP1_CONNECTION_OPTIONS_MAX 32
 

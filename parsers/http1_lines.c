@@ -88,17 +88,17 @@ size_t http1_skip_empty_lines(const char *buf, size_t len)
     return n;
 }
 
-/* Length of the method if it is followed by SP, -1 if it never can be, 0 if more is needed. */
+/* Length of the method if it is followed by SP, 0 if more is needed, or minus the status. */
 static int _partial_method(const char *buf, size_t len)
 {
     size_t n = 0;
     while (n < len && n <= HTTP1_METHOD_MAX && http1_is(buf[n], HTTP1_C_TOKEN))
         n++;
     if (n > HTTP1_METHOD_MAX)
-        return -1;
+        return -501;
     if (n == len)
         return 0;
-    return n > 0 && buf[n] == ' ' ? (int)n : -1;
+    return n > 0 && buf[n] == ' ' ? (int)n : -400;
 }
 
 int http1_request_partial(const char *buf, size_t len, const struct http1_limits *limits)
@@ -111,7 +111,7 @@ int http1_request_partial(const char *buf, size_t len, const struct http1_limits
 
     int method = _partial_method(buf, len);
     if (method < 0)
-        return http1_fail(400, "bytes that can not begin a request");
+        return http1_fail(-method, "bytes that can not begin a request");
     if (method > 0) {
         const char *target = buf + method + 1;
         size_t rest = len - (size_t)method - 1;

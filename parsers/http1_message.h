@@ -74,9 +74,10 @@ struct http1_message {
     /* request */
     struct http1_span method;
     struct http1_span target; /**< As received. */
-    struct http1_span path;   /**< What goes upstream as origin-form: path and query;
-                               * len 0 stands for "/" (absolute-form without path; for
-                               * OPTIONS it stands for "*", RFC 9112 section 3.2.4). */
+    struct http1_span path;   /**< What goes upstream as origin-form: path and query.
+                               * Absolute-form without a path: len 0 or beginning with
+                               * `?`, and "/" belongs in front ("*" for OPTIONS without
+                               * query, RFC 9112 section 3.2.4). */
     uint32_t path_len;        /**< Of `path`, the bytes before `?`. */
     enum http1_target_form form;
     struct http1_span host;      /**< Authority without port; len 0 if there is none. */
@@ -127,8 +128,8 @@ size_t http1_skip_empty_lines(const char *buf, size_t len);
  *
  * @return 0 if more bytes may make it a valid head, otherwise the status to answer
  *         with: 414 when the request line alone is over the limit, 431 when the head
- *         is, 400 when the first bytes can not begin a request (a TLS hello, the HTTP/2
- *         preface, a control character).
+ *         is, 501 when the method is longer than any, 400 when the first bytes can not begin a request (a TLS
+ * hello, the HTTP/2 preface, a control character).
  */
 int http1_request_partial(const char *buf, size_t len, const struct http1_limits *limits);
 

@@ -23,11 +23,10 @@
  * not know that they are equal. */
 #define HTTP1_OPAQUE(value) __asm__ volatile("" : "+r"(value))
 
-/** Most field lines that the framer takes; rule: RFC 9112 section 3 leaves the number open. */
+/** Most field lines that the framer takes. */
 #define HTTP1_FRAMER_FIELDS 100
 
-/** Longest method and Content-Length that the framer takes. */
-#define HTTP1_FRAMER_METHOD 64
+/** Digits of a Content-Length that the framer takes at most. */
 #define HTTP1_FRAMER_DIGITS 18
 
 /** Working memory of one scan; in BPF it lives in a map, contents before a call do not matter. */
@@ -60,7 +59,7 @@ HTTP1_GLOBAL int http1_scan_head(const struct http1_window *w, unsigned int n, u
                                               (http1_table_class[w->bytes[i]] & (HTTP1_CLASSES - 1))];
         /* Most bytes stay inside a value or a path. Asking first breaks the chain of dependent
          * loads, which is what the loop's time consists of. */
-        if (next == state)
+        if (__builtin_expect(next == state, 1))
             continue;
         state = next;
         unsigned int action = http1_table_action[state];
@@ -105,7 +104,7 @@ static inline int _http1_frame_method(const struct http1_window *w, struct http1
     const unsigned char *m = w->bytes;
     unsigned int len = out->target_off - 1u;
 
-    if (len > HTTP1_FRAMER_METHOD)
+    if (len > HTTP1_METHOD_MAX)
         return HTTP1_METHOD;
     if (len == 4 && m[0] == 'H' && m[1] == 'E' && m[2] == 'A' && m[3] == 'D')
         out->flags |= HTTP1_F_HEAD;

@@ -94,8 +94,6 @@ static int _read_absolute(const char *buf, struct http1_message *msg)
     msg->authority = (struct http1_span){msg->target.off + (uint32_t)skip, (uint32_t)(n - skip)};
     if (!http1_read_authority(buf, msg->authority, &msg->host))
         return http1_fail(400, "invalid authority in the target");
-    if (n < msg->target.len && p[n] == '?')
-        return http1_fail(400, "absolute-form target with a query but no path");
     _set_path(buf, msg, msg->target.off + (uint32_t)n);
     return 0;
 }

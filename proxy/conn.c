@@ -399,9 +399,10 @@ void conn_close(struct conn *c, bool reset)
         struct linger l = {.l_onoff = 1, .l_linger = 0};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
     }
-    kpath_close(c);
+    kpath_detach(c);
     close(c->fd);
     c->fd = -1;
+    kpath_free_slot(c);
     TAILQ_REMOVE(&w->conns, c, link);
     TAILQ_INSERT_TAIL(&w->graves, c, link);
     event_active(&w->reap, EV_READ, 0);

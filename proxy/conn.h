@@ -53,7 +53,11 @@ struct conn {
     uint64_t timer_at;    /**< When `timer` fires; 0: not pending. */
     uint64_t sent;        /**< Bytes written by userspace since the socket exists. */
     uint64_t received;    /**< Bytes read by userspace since the slot was taken. */
+    uint64_t sent_at_take; /**< `sent` when the kernel path last lost the connection. */
+    uint64_t cookie;      /**< SO_COOKIE, with a slot. */
     uint32_t slot;        /**< Kernel-path slot, SLOT_NONE without. */
+    uint32_t activity;    /**< The slot's count when last looked at. */
+    bool kernel : 1;      /**< The kernel path owns the connection, as far as we know. */
     bool connecting : 1;
     bool reading : 1;     /**< Read events wanted. */
     bool writing : 1;     /**< Write event armed. */
@@ -67,7 +71,9 @@ struct conn {
     bool shut : 1;        /**< Our FIN was sent. */
     bool dead : 1;        /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
+    bool gate_listed : 1;
     TAILQ_ENTRY(conn) link; /**< In the worker's list of live or dead connections. */
+    TAILQ_ENTRY(conn) gate; /**< In the worker's list of gated connections. */
     void (*release)(struct conn *c); /**< Frees the memory around the connection. */
 };
 

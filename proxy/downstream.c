@@ -71,7 +71,7 @@ static size_t _request(struct downstream *d, const char *data, size_t len)
         _refuse(d, (unsigned)status);
         return len;
     }
-    exchange_begin(d, data, &m, NULL, false);
+    exchange_begin(d, data, &m);
     return end;
 }
 

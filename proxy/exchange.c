@@ -294,11 +294,11 @@ static void _begin_respond(struct exchange *x, const struct http1_message *m)
         _respond(x);
 }
 
-static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m,
-                         const struct rt_endpoint *preferred)
+/* Writes the head as it goes upstream where a retry finds it. @return false if it does not
+ * fit. */
+static bool _write_head(struct exchange *x, const char *head, const struct http1_message *m)
 {
     size_t cap = m->head_len + m->n_fields + 512;
-    x->endpoint = preferred ? preferred : runtime_pick(x->cluster);
     if (x->replay_cap < cap) {
         char *p = realloc(x->replay, cap);
         if (!p)
@@ -307,8 +307,25 @@ static void _begin_proxy(struct exchange *x, const char *head, const struct http
         x->replay_cap = cap;
     }
     x->replay_len = head_request(x->replay, x->replay_cap, head, m, x->endpoint->conf->address.text);
-    x->replayable = true;
-    if (!x->replay_len) {
+    x->replayable = x->replay_len > 0;
+    return x->replayable;
+}
+
+/* The endpoint that the kernel path chose, if the cluster has it, or the next one. */
+static const struct rt_endpoint *_endpoint(struct rt_cluster *c, uint32_t picked)
+{
+    for (size_t i = 0; picked && i < c->conf->n_endpoints; i++) {
+        if (c->endpoints[i].id == picked - 1)
+            return &c->endpoints[i];
+    }
+    return runtime_pick(c);
+}
+
+static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m, uint32_t picked)
+{
+    x->endpoint = _endpoint(x->cluster, picked);
+    x->want_donate = picked != 0;
+    if (!_write_head(x, head, m)) {
         exchange_fail(x, 431, "request head grew over the limit");
         return;
     }
@@ -321,15 +338,18 @@ static void _begin_proxy(struct exchange *x, const char *head, const struct http
     upstream_clock(x);
 }
 
-void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m,
-                    const struct rt_endpoint *preferred, bool want_donate)
+static struct exchange *_new(struct downstream *d)
 {
     struct worker *w = d->c.worker;
     struct exchange *x = exchange_new(w);
-    const struct conf_route *route = _route(d, head, m);
     d->x = x;
     x->d = d;
-    x->runtime = runtime_ref(d->listener->rt->runtime);
+    x->runtime = runtime_ref(d->listener ? d->listener->rt->runtime : w->runtime);
+    return x;
+}
+
+static void _describe(struct exchange *x, const struct http1_message *m)
+{
     x->body = m->body;
     x->remaining = m->body == HTTP1_BODY_LENGTH ? m->content_length : 0;
     if (x->body == HTTP1_BODY_LENGTH && !x->remaining)
@@ -341,9 +361,47 @@ void exchange_begin(struct downstream *d, const char *head, const struct http1_m
     x->upgrade = m->upgrade;
     x->te_trailers = m->te_trailers;
     x->downstream_close = m->close;
-    x->want_donate = want_donate;
     if (x->body == HTTP1_BODY_CHUNKED)
         http1_chunked_init(&x->chunked);
+}
+
+static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
+{
+    for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {
+        struct rt_cluster *c = &x->runtime->clusters[i];
+        for (size_t j = 0; j < c->conf->n_endpoints; j++) {
+            if (c->endpoints[j].id == endpoint) {
+                x->cluster = c;
+                x->endpoint = &c->endpoints[j];
+                return true;
+            }
+        }
+    }
+    return false; /* A reload removed it: this exchange can finish, not be retried. */
+}
+
+struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
+                                const struct http1_message *m)
+{
+    struct exchange *x = _new(d);
+    bool known = _adopt_cluster(x, u->endpoint);
+    if (m)
+        _describe(x, m);
+    if (m && known && x->body == HTTP1_BODY_NONE)
+        _write_head(x, head, m);
+    u->reused = true;
+    u->scanned = 0;
+    upstream_bind(x, u);
+    return x;
+}
+
+void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m)
+{
+    const struct conf_route *route = _route(d, head, m);
+    struct exchange *x = _new(d);
+    uint32_t picked = d->picked;
+    d->picked = 0;
+    _describe(x, m);
     uint64_t limit = x->runtime->conf->limits.body_bytes;
     if (limit && x->remaining > limit) {
         _too_large(x);
@@ -355,6 +413,6 @@ void exchange_begin(struct downstream *d, const char *head, const struct http1_m
         _begin_respond(x, m);
     } else {
         x->cluster = &x->runtime->clusters[route->cluster];
-        _begin_proxy(x, head, m, preferred);
+        _begin_proxy(x, head, m, picked);
     }
 }

@@ -23,7 +23,8 @@ struct downstream {
     uint32_t listener_id; /**< For the counters, also after the listener is gone. */
     uint32_t requests;    /**< Heads parsed in userspace. */
     uint32_t scanned;     /**< Bytes of the head at hand already searched for its end. */
-    bool offered;         /**< Was promoted at least once. */
+    uint32_t picked;      /**< Endpoint id + 1 that the kernel path chose but had no idle
+                           * connection to; 0 without. */
     bool kernel_refused;  /**< Can not be promoted (socket refused by the map). */
 };
 
@@ -89,7 +90,6 @@ struct exchange {
     bool upstream_keep; /**< The upstream connection survives this response. */
     bool downstream_close;
     bool resp_bytes;    /**< Any byte came from the upstream connection. */
-    bool from_kernel;   /**< Began on the kernel path. */
     bool want_donate;   /**< The kernel path lacked an idle upstream connection. */
     bool tunnel_eof[2]; /**< [0] downstream, [1] upstream has sent FIN. */
     char *trailers;     /**< Trailer section collected for the client. */
@@ -121,8 +121,13 @@ struct downstream *downstream_of(struct conn *c);
 /* exchange.c -------------------------------------------------------------------------- */
 
 /** Begins an exchange with a parsed request; `head` stays valid during the call only. */
-void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m,
-                    const struct rt_endpoint *preferred, bool want_donate);
+void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m);
+
+/** Makes an exchange out of one that began on the kernel path: both connections are bound,
+ * the request's head (`m`, NULL if it is not known) is kept for a retry if nothing followed
+ * it. The caller sets how far the body and the response are. */
+struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
+                                const struct http1_message *m);
 
 /** Feeds request body bytes. @return Bytes consumed. */
 size_t exchange_request_body(struct exchange *x, const char *data, size_t len);
@@ -183,6 +188,9 @@ void upstream_drop(struct exchange *x);
 
 /** Unbinds a connection that stays usable; it becomes idle or the kernel path's. */
 void upstream_release(struct exchange *x);
+
+/** Binds a connection that was idle. */
+void upstream_bind(struct exchange *x, struct upstream *u);
 
 /** Puts an unbound, open connection into the worker's idle list (or closes it). */
 void upstream_park(struct upstream *u);

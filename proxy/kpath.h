@@ -34,8 +34,11 @@ void kpath_promote(struct downstream *d);
  * @return false if it was not taken and stays the caller's. */
 bool kpath_donate(struct upstream *u);
 
-/** Before close(): ends what the connection shares with the kernel path, frees its slot. */
-void kpath_close(struct conn *c);
+/** Before close(): takes the connection and ends what it shares with the kernel path. */
+void kpath_detach(struct conn *c);
+
+/** After close(), when no program can run for the socket any more: frees its slot. */
+void kpath_free_slot(struct conn *c);
 
 /** Whether every byte redirected into the connection's socket is in TCP's hands. */
 bool kpath_drained(struct conn *c);

@@ -172,10 +172,15 @@ void upstream_clock(struct exchange *x)
         conn_deadline(c, t->response);
 }
 
-static void _bind(struct exchange *x, struct upstream *u)
+void upstream_bind(struct exchange *x, struct upstream *u)
 {
     u->x = x;
     x->u = u;
+}
+
+static void _bind(struct exchange *x, struct upstream *u)
+{
+    upstream_bind(x, u);
     stat_add(&u->c.worker->stats.endpoints[u->endpoint].requests, 1);
 }
 
@@ -257,7 +262,8 @@ void upstream_park(struct upstream *u)
 void upstream_release(struct exchange *x)
 {
     struct upstream *u = x->u;
-    bool donate = x->want_donate;
+    /* One that is in the kernel path's maps already belongs there. */
+    bool donate = x->want_donate || u->c.slot != SLOT_NONE;
     x->u = NULL;
     u->x = NULL;
     if (u->c.dead)

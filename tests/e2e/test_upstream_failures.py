@@ -160,7 +160,7 @@ class BrokenBodyTest(ProxyTest):
 
 BAD_HEADS = {
     "garbage": b"hello\r\n\r\n",
-    "not HTTP at all": b"\x00\x01\x02\x03",
+    "binary": b"\x00\x01\x02\x03\r\n\r\n",
     "HTTP/0.9": b"<html>\r\n\r\n",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",

@@ -1,0 +1,3 @@
+skein_unit_test(http1_message skein_parsers)
+skein_unit_test(http1_chunked skein_parsers)
+skein_unit_test(http1_framer skein_parsers skein_framer)

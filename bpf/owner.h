@@ -1,0 +1,65 @@
+/* The owner word's operations on the programs' side; its meaning is in skein/slot.h. */
+#pragma once
+
+#include "access.h"
+#include "counters.h"
+
+/** Times a compare-and-swap is tried against the daemon's before giving up. */
+#define OWNER_TRIES 8
+
+static __always_inline __u64 owner_load(struct slot *s)
+{
+    return *(volatile __u64 *)&s->owner;
+}
+
+/** Sets BUSY. @return 0, with the word as it was in `old`, or -1 if the slot is not this
+ * connection's any more or the daemon would not let go of it. */
+static __always_inline int owner_enter(struct slot *s, __u32 ref, __u64 *old)
+{
+    for (int i = 0; i < OWNER_TRIES; i++) {
+        __u64 w = owner_load(s);
+        if (owner_gen(w) != ref_gen(ref) || (w & OWNER_BUSY))
+            return -1;
+        if (__sync_val_compare_and_swap(&s->owner, w, w | OWNER_BUSY) == w) {
+            *old = w;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/** Clears BUSY. */
+static __always_inline void owner_leave(struct slot *s)
+{
+    __sync_fetch_and_and(&s->owner, ~OWNER_BUSY);
+}
+
+/** Passes the slice to userspace, which owns the connection from now on. Call with BUSY held,
+ * which is given up. @return SK_PASS */
+static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
+{
+    s->passed += s->slice_len;
+    if (!(old & OWNER_USER)) {
+        if (c && reason < _FALLBACK_MAX)
+            c->fallback[reason]++;
+        __sync_fetch_and_or(&s->owner, OWNER_USER);
+    }
+    /* One operation: BUSY goes, the sequence counts. */
+    __sync_fetch_and_add(&s->owner, OWNER_SEQ_ONE - OWNER_BUSY);
+    return SK_PASS;
+}
+
+/** Takes an idle upstream connection for the downstream one. @return 0 or -1. */
+static __always_inline int lease_take(struct slot *u, __u32 uref, __u32 dref)
+{
+    __u64 w = owner_load(u);
+    if (owner_gen(w) != ref_gen(uref) || !(w & OWNER_UP) || (w & (OWNER_USER | OWNER_BUSY)) || owner_lease(w))
+        return -1;
+    return __sync_val_compare_and_swap(&u->owner, w, w | lease_bits(dref)) == w ? 0 : -1;
+}
+
+/** Clears a lease; only the side that holds the right to may call it (skein/slot.h). */
+static __always_inline void lease_clear(struct slot *s)
+{
+    __sync_fetch_and_and(&s->owner, ~OWNER_LEASE_MASK);
+}

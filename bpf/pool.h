@@ -1,0 +1,79 @@
+/* From a cluster to a leased upstream connection. */
+#pragma once
+
+#include "owner.h"
+
+/** Idle connections tried before the request goes to userspace. */
+#define POOL_TRIES 4
+
+/** Next endpoint of the cluster's weighted round robin; -1 if the tables say nothing. */
+static __always_inline int pick_endpoint(__u32 cluster, __u32 *endpoint)
+{
+    struct kernel_cluster *c = bpf_map_lookup_elem(&clusters, &cluster);
+    if (!c || !c->len)
+        return -1;
+    __u32 at = __sync_fetch_and_add(&c->position, 1) % c->len;
+    if (at >= SCHEDULE_MAX)
+        return -1;
+    *endpoint = c->endpoint[at];
+    return 0;
+}
+
+/** Index of the lowest set bit, without branches for the verifier to explore and in a function
+ * of its own; clang 14 can not compile __builtin_ctzll() for BPF. */
+__attribute__((noinline)) __u32 lowest_bit(__u64 word)
+{
+    __u32 bit = 0;
+    for (__u32 width = 32; width; width /= 2) {
+        __u64 low = word & ((1ULL << width) - 1);
+        __u64 some = (low | -low) >> 63;
+        HTTP1_OPAQUE(some);
+        __u32 skip = (__u32)(some ^ 1) * width;
+        word >>= skip;
+        bit += skip;
+    }
+    return bit;
+}
+
+/** Takes one idle bit out of a pool. A function of its own for the verifier.
+ * @return slot_ref(), 0 if there is none. */
+__attribute__((noinline)) __u32 pool_pop(__u32 index)
+{
+    struct pool *p = bpf_map_lookup_elem(&pools, &index);
+    if (!p)
+        return 0;
+    for (__u32 i = 0; i < POOL_WORDS; i++) {
+        __u64 word = *(volatile __u64 *)&p->idle[i];
+        if (!word)
+            continue;
+        __u32 bit = lowest_bit(word) & 63;
+        __u64 mask = 1ULL << bit;
+        if (__sync_fetch_and_and(&p->idle[i], ~mask) & mask)
+            return p->ref[i * 64 + bit];
+    }
+    return 0;
+}
+
+static __always_inline void pool_push(struct slot *u)
+{
+    struct pool *p = bpf_map_lookup_elem(&pools, &u->pool);
+    __u32 i = u->pool_index;
+    if (p && i < POOL_SIZE)
+        __sync_fetch_and_or(&p->idle[(i / 64) & (POOL_WORDS - 1)], 1ULL << (i & 63));
+}
+
+/** Leases an idle connection to the endpoint. @return Its slot_ref(), 0 if there is none. */
+static __always_inline __u32 pool_lease(__u32 endpoint, __u32 worker, __u32 dref)
+{
+    for (int i = 0; i < POOL_TRIES; i++) {
+        __u32 uref = pool_pop(endpoint * workers + worker);
+        if (!uref)
+            return 0;
+        struct slot *u = slot_at(uref);
+        if (u && !lease_take(u, uref, dref))
+            return uref;
+        /* Leased, taken by the daemon or gone since its bit was set: whoever has it sets the
+         * bit again when it is idle. */
+    }
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* Requests: downstream socket -> leased upstream socket. */
+#pragma once
+
+#include "pool.h"
+#include "route.h"
+
+/** Parser: how many bytes belong together, and what they are. */
+static __always_inline __u32 request_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+{
+    s->slice_kind = SLICE_PASS;
+    s->slice_reason = FALLBACK_PIPELINED;
+    __u64 owner = owner_load(s);
+    if (owner & OWNER_USER)
+        return avail;
+    if (s->remaining) {
+        s->slice_kind = SLICE_BODY;
+        return avail < s->remaining ? avail : (__u32)s->remaining;
+    }
+    /* While a request is outstanding its head stays in the window, for a retry. */
+    if (owner_lease(owner))
+        return avail;
+    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
+    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n)) {
+        s->slice_reason = FALLBACK_INTERNAL;
+        return avail;
+    }
+    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
+    if (reason != HTTP1_OK) {
+        s->slice_reason = (__u8)reason;
+        return avail;
+    }
+    s->slice_kind = SLICE_HEAD;
+    __u64 total = s->head.head_len + s->head.content_length;
+    return avail < total ? avail : (__u32)total;
+}
+
+static __always_inline int over_limit(const struct slot *s, const struct kernel_listener *l)
+{
+    return s->head.head_len > l->header_bytes || s->head.fields > l->header_count ||
+           s->head.target_len > l->target_bytes || (l->body_bytes && s->head.content_length > l->body_bytes);
+}
+
+/** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for
+ * the count never sees less than what is under way. */
+static __always_inline void count_tx(struct slot *target, __u32 len)
+{
+    target->redirected += len;
+    target->tx_seq += len;
+    target->activity++;
+}
+
+static __always_inline void uncount_tx(struct slot *target, __u32 len)
+{
+    target->redirected -= len;
+    target->tx_seq -= len;
+}
+
+static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, __u64 old,
+                                        const struct kernel_listener *l, struct listener_counters *c)
+{
+    struct socket_view v;
+    __u32 uref = owner_lease(old);
+    struct slot *u = uref ? slot_at(uref) : NULL;
+    if (!u)
+        return pass(s, old, FALLBACK_STALE_LEASE, c);
+    if (view_target(uref, &v))
+        return pass(s, old, FALLBACK_TARGET_GONE, c);
+    if (u->tx_seq - v.write_seq > l->buffer)
+        return pass(s, old, FALLBACK_UPSTREAM_SLOW, c);
+    __u32 len = s->slice_len, key = ref_index(uref);
+    count_tx(u, len);
+    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+        uncount_tx(u, len);
+        return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
+    }
+    s->remaining -= len;
+    s->activity++;
+    if (c)
+        c->request_bytes += len;
+    owner_leave(s);
+    return SK_PASS;
+}
+
+/** Undoes a lease that nothing was sent on, and gives the request to userspace. */
+static __always_inline int request_give_up(struct slot *s, struct slot *u, __u64 old, __u32 reason,
+                                           struct listener_counters *c)
+{
+    lease_clear(u);
+    pool_push(u);
+    return pass(s, old, reason, c);
+}
+
+static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old,
+                                        const struct kernel_listener *l, struct listener_counters *c)
+{
+    struct socket_view v;
+    __u32 endpoint;
+    if (owner_lease(old) || view_own(ctx, &v) || !settled(s, &v))
+        return pass(s, old, FALLBACK_PIPELINED, c);
+    if (over_limit(s, l))
+        return pass(s, old, FALLBACK_LIMIT, c);
+    __u32 cluster = route(s, l);
+    if (cluster == CLUSTER_USERSPACE || pick_endpoint(cluster, &endpoint))
+        return pass(s, old, FALLBACK_NO_ROUTE, c);
+    __u32 uref = pool_lease(endpoint, s->pool, ref);
+    if (!uref) {
+        s->picked = endpoint + 1;
+        return pass(s, old, FALLBACK_NO_UPSTREAM, c);
+    }
+    struct slot *u = slot_at(uref);
+    if (!u)
+        return pass(s, old, FALLBACK_INTERNAL, c);
+    /* A connection that is not settled although idle is broken: the daemon hears of it by
+     * its own event, and here it is not used. */
+    if (view_target(uref, &v) || !settled(u, &v))
+        return request_give_up(s, u, old, FALLBACK_TARGET_GONE, c);
+    __u32 len = s->slice_len, key = ref_index(uref);
+    u->to_head = (s->head.flags & HTTP1_F_HEAD) != 0;
+    u->responding = 0;
+    u->remaining = 0;
+    count_tx(u, len);
+    s->remaining = s->head.head_len + s->head.content_length - len;
+    __sync_fetch_and_or(&s->owner, lease_bits(uref));
+    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+        uncount_tx(u, len);
+        s->remaining = 0;
+        lease_clear(s);
+        return request_give_up(s, u, old, FALLBACK_REDIRECT_FAILED, c);
+    }
+    s->activity++;
+    if (c) {
+        c->requests++;
+        c->request_bytes += len;
+    }
+    struct endpoint_counters *e = counters_of_endpoint(endpoint);
+    if (e)
+        e->requests++;
+    owner_leave(s);
+    return SK_PASS;
+}
+
+/** Verdict for a slice of a downstream socket. */
+static __always_inline int request_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
+{
+    struct listener_counters *c = counters_of_listener(s->stats_id);
+    if ((old & OWNER_USER) || s->slice_kind == SLICE_PASS)
+        return pass(s, old, s->slice_reason, c);
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
+    if (!l)
+        return pass(s, old, FALLBACK_INTERNAL, c);
+    if (s->slice_kind == SLICE_BODY)
+        return request_body(ctx, s, old, l, c);
+    return request_head(ctx, s, ref, old, l, c);
+}

@@ -1,0 +1,105 @@
+/* Responses: upstream socket -> the downstream socket that holds its lease. */
+#pragma once
+
+#include "request.h"
+
+/** Parser: how many bytes belong together, and what they are. */
+static __always_inline __u32 response_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+{
+    s->slice_kind = SLICE_PASS;
+    s->slice_reason = FALLBACK_UNSOLICITED;
+    __u64 owner = owner_load(s);
+    if ((owner & OWNER_USER) || !owner_lease(owner))
+        return avail;
+    if (s->remaining) {
+        s->slice_kind = SLICE_BODY;
+        return avail < s->remaining ? avail : (__u32)s->remaining;
+    }
+    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
+    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n)) {
+        s->slice_reason = FALLBACK_INTERNAL;
+        return avail;
+    }
+    int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
+    __u8 flags = s->head.flags;
+    if (reason == HTTP1_OK && (s->to_head || (flags & HTTP1_F_NO_BODY)))
+        s->head.content_length = 0;
+    else if (reason == HTTP1_OK && !(flags & HTTP1_F_HAS_LENGTH))
+        reason = HTTP1_UNTIL_CLOSE;
+    if (reason != HTTP1_OK) {
+        s->slice_reason = (__u8)reason;
+        return avail;
+    }
+    s->slice_kind = SLICE_HEAD;
+    __u64 total = s->head.head_len + s->head.content_length;
+    return avail < total ? avail : (__u32)total;
+}
+
+/** Whether the two sides of the lease name each other. */
+static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
+{
+    __u64 w = owner_load(d);
+    return owner_gen(w) == ref_gen(dref) && !(w & OWNER_UP) && owner_lease(w) == ref;
+}
+
+/** The response is complete: the client may ask again, the connection is idle. */
+static __always_inline void response_complete(struct slot *s, struct slot *d)
+{
+    s->responding = 0;
+    lease_clear(d);
+    __sync_fetch_and_and(&s->owner, ~(OWNER_LEASE_MASK | OWNER_BUSY));
+    pool_push(s);
+}
+
+/** Verdict for a slice of an upstream socket. */
+static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
+{
+    struct socket_view v;
+    __u32 dref = owner_lease(old);
+    struct slot *d = dref ? slot_at(dref) : NULL;
+    if ((old & OWNER_USER) || !d)
+        return pass(s, old, FALLBACK_UNSOLICITED, NULL);
+    struct listener_counters *c = counters_of_listener(d->stats_id);
+    if (s->slice_kind == SLICE_PASS)
+        return pass(s, old, s->slice_reason, c);
+    if (!lease_holds(d, dref, ref))
+        return pass(s, old, FALLBACK_STALE_LEASE, c);
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
+    if (!l)
+        return pass(s, old, FALLBACK_INTERNAL, c);
+    /* The request must have left completely, or the next one would follow its rest. */
+    if (!s->responding && (d->remaining || view_own(ctx, &v) || !settled(s, &v)))
+        return pass(s, old, FALLBACK_EARLY_RESPONSE, c);
+    if (view_target(dref, &v))
+        return pass(s, old, FALLBACK_TARGET_GONE, c);
+    if (!d->tx_valid) {
+        d->tx_seq = v.write_seq;
+        d->tx_valid = 1;
+    }
+    if (d->tx_seq - v.write_seq > l->buffer)
+        return pass(s, old, FALLBACK_DOWNSTREAM_SLOW, c);
+    __u32 len = s->slice_len, key = ref_index(dref);
+    count_tx(d, len);
+    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+        uncount_tx(d, len);
+        return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
+    }
+    s->activity++;
+    if (s->slice_kind == SLICE_HEAD) {
+        s->remaining = s->head.head_len + s->head.content_length;
+        s->responding = 1;
+        if (c)
+            c->responses++;
+        struct endpoint_counters *e = counters_of_endpoint(s->stats_id);
+        if (e)
+            e->responses++;
+    }
+    if (c)
+        c->response_bytes += len;
+    s->remaining -= len;
+    if (s->remaining)
+        owner_leave(s);
+    else
+        response_complete(s, d);
+    return SK_PASS;
+}

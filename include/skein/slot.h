@@ -1,0 +1,148 @@
+/*
+ * A connection as the BPF programs and the daemon share it: one element of an mmapped
+ * array map.
+ *
+ * Who may change what is settled by the owner word, changed only by atomic operations:
+ *
+ *   bit 0       USER   userspace owns the connection: programs pass everything up
+ *   bit 1       BUSY   a program is at work with this connection and its lease
+ *   bit 2       UP     role: upstream connection
+ *   bits 3-14   own generation (12 bits)
+ *   bits 15-26  lease: generation of the other side (12 bits)
+ *   bits 27-44  lease: slot of the other side, plus 1; 0 = no lease (18 bits)
+ *   bits 45-63  sequence: number of times that something was passed up (19 bits)
+ *
+ * - BUSY is set by the connection's own programs, by a compare-and-swap that names the
+ *   generation, and cleared by them. A socket's programs run one at a time.
+ * - The daemon changes a word only while BUSY is clear, by compare-and-swap.
+ * - A program sets USER (and counts the sequence up) while it holds BUSY; the daemon sets
+ *   USER to take a connection, and clears it to give it back: that compare-and-swap fails
+ *   if anything was passed up since the daemon compared `passed` with what it has read.
+ * - A lease is written on the upstream word first (by the downstream connection's program,
+ *   with a compare-and-swap that demands an idle, not BUSY, not USER word of the expected
+ *   generation), then on the downstream word. It is cleared by the upstream connection's
+ *   program when the response is complete, downstream word first, or by the daemon when it
+ *   has taken both sides.
+ * - A program touches the other side's slot only while it holds its own BUSY and has seen
+ *   the lease; the daemon frees a slot only after it has taken both sides. So a slot is
+ *   never reused under a program's hands.
+ */
+#pragma once
+
+#ifdef __bpf__
+#include <linux/types.h>
+#else
+#include <linux/types.h>
+#include <stddef.h>
+#endif
+
+#include "parsers/http1_framer.h"
+#include "parsers/http1_scan.h"
+
+#define OWNER_USER       (1ULL << 0)
+#define OWNER_BUSY       (1ULL << 1)
+#define OWNER_UP         (1ULL << 2)
+#define OWNER_GEN_SHIFT  3
+#define OWNER_GEN_BITS   12
+#define OWNER_GEN_MASK   (((1ULL << OWNER_GEN_BITS) - 1) << OWNER_GEN_SHIFT)
+#define OWNER_LEASE_SHIFT 15
+#define OWNER_LEASE_BITS 30
+#define OWNER_LEASE_MASK (((1ULL << OWNER_LEASE_BITS) - 1) << OWNER_LEASE_SHIFT)
+#define OWNER_SEQ_SHIFT  45
+#define OWNER_SEQ_ONE    (1ULL << OWNER_SEQ_SHIFT)
+
+/** Slots that the lease field can name. */
+#define SLOTS_MAX ((1U << 18) - 1)
+
+/** Slot and generation of a connection, as the lease field and the pools hold it: never 0. */
+static inline __u32 slot_ref(__u32 index, __u32 gen)
+{
+    return ((index + 1) << OWNER_GEN_BITS) | (gen & ((1U << OWNER_GEN_BITS) - 1));
+}
+
+static inline __u32 ref_index(__u32 ref)
+{
+    return (ref >> OWNER_GEN_BITS) - 1;
+}
+
+static inline __u32 ref_gen(__u32 ref)
+{
+    return ref & ((1U << OWNER_GEN_BITS) - 1);
+}
+
+static inline __u32 owner_lease(__u64 owner)
+{
+    return (__u32)((owner & OWNER_LEASE_MASK) >> OWNER_LEASE_SHIFT);
+}
+
+static inline __u32 owner_gen(__u64 owner)
+{
+    return (__u32)((owner & OWNER_GEN_MASK) >> OWNER_GEN_SHIFT);
+}
+
+static inline __u64 lease_bits(__u32 ref)
+{
+    return (__u64)ref << OWNER_LEASE_SHIFT;
+}
+
+/** Longest path and host that the kernel path routes by; longer prefixes and hosts in a
+ * configuration stay in userspace. */
+#define ROUTE_PATH_MAX 120
+#define ROUTE_HOST_MAX 60
+
+/** Key of the route trie: `bits` of (vhost, path) are significant. */
+struct route_key {
+    __u32 bits;
+    __u32 vhost;
+    __u8 path[ROUTE_PATH_MAX];
+};
+
+/** Key of the host table; host in lower case, padded with zeros. */
+struct host_key {
+    __u32 listener;
+    __u8 host[ROUTE_HOST_MAX];
+};
+
+/** What the parser found out for the verdict about the bytes it has cut off. */
+enum slice_kind {
+    SLICE_PASS, /**< For userspace; `slice_reason` says why. */
+    SLICE_HEAD, /**< A head and as much of the body as is there. */
+    SLICE_BODY, /**< Body bytes of the message at hand. */
+};
+
+struct slot {
+    __u64 owner;
+    __u64 passed;     /**< Bytes passed to userspace since the connection has the slot. */
+    __u64 redirected; /**< Bytes redirected into this connection's socket. */
+    __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring. */
+    __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
+    __u32 tx_valid;   /**< tx_seq counts; cleared when userspace has written. */
+    __u32 listener;   /**< Downstream: index into the listener table. */
+    __u32 stats_id;   /**< Listener's (downstream) or endpoint's (upstream) counters. */
+    __u32 pool;       /**< Downstream: number of its worker. Upstream: index of its pool. */
+    __u32 pool_index; /**< Upstream: place in its pool. */
+    __u32 activity;   /**< Counts slices; the daemon's timeouts look at it. */
+    __u32 picked;     /**< Downstream: endpoint id chosen for a request that was then passed, + 1. */
+    __u32 slice_len;
+    __u8 slice_kind;
+    __u8 slice_reason;
+    __u8 to_head;     /**< Upstream: the outstanding request is HEAD. */
+    __u8 responding;  /**< Upstream: the response's head was redirected. */
+    struct http1_head head; /**< Of the last head framed. */
+    union {
+        struct http1_scan scan;
+        struct route_key route;
+        struct host_key host;
+    };
+    struct http1_window window __attribute__((aligned(8)));
+} __attribute__((aligned(64)));
+
+/** Idle upstream connections of one worker to one endpoint: bit i of `idle` says that
+ * `ref[i]` may be leased. Bits are hints, the owner word decides. */
+#define POOL_WORDS 8
+#define POOL_SIZE  (POOL_WORDS * 64)
+
+struct pool {
+    __u64 idle[POOL_WORDS];
+    __u32 ref[POOL_SIZE];
+};

@@ -1,0 +1,45 @@
+/* Tables that the daemon fills and the BPF programs read, and the counters the other way. */
+#pragma once
+
+#include <linux/types.h>
+
+#include "skein/fallback.h"
+
+/** Route result for requests that userspace answers. */
+#define CLUSTER_USERSPACE 0xffffffffU
+
+/** Places of a cluster's round robin; a longer schedule stays in userspace. */
+#define SCHEDULE_MAX 512
+
+/** Downstream settings, by listener index. An index is not reused while a connection may
+ * still hold it; a reload writes new ones. */
+struct kernel_listener {
+    __u32 any_vhost;    /**< vhost of routes without a host. */
+    __u32 has_hosts;    /**< Look the Host up. */
+    __u32 single;       /**< Without hosts: every path goes to `cluster`. */
+    __u32 cluster;
+    __u32 header_bytes; /**< Limits; larger messages belong to userspace. */
+    __u32 header_count;
+    __u32 target_bytes;
+    __u32 buffer;       /**< Bytes queued for a slow reader before userspace takes over. */
+    __u64 body_bytes;   /**< 0: no limit. */
+};
+
+struct kernel_cluster {
+    __u32 position; /**< Shared with userspace. */
+    __u32 len;
+    __u32 endpoint[SCHEDULE_MAX]; /**< Endpoint ids. */
+};
+
+struct listener_counters {
+    __u64 requests;
+    __u64 responses;
+    __u64 request_bytes;
+    __u64 response_bytes;
+    __u64 fallback[_FALLBACK_MAX];
+};
+
+struct endpoint_counters {
+    __u64 requests;
+    __u64 responses;
+};

@@ -1,0 +1,298 @@
+#include "kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kernel_internal.h"
+#include "log.h"
+#include "skein.skel.h"
+
+/* Endpoints that get pools: what is configured, with room for reloads. */
+#define ENDPOINTS_MIN 64
+
+/* libbpf ------------------------------------------------------------------------------ */
+
+/* libbpf explains failures on its own; the last warning is the most telling line. */
+static _Thread_local char _last_warning[256];
+
+static int __attribute__((format(printf, 2, 0)))
+_on_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
+{
+    char line[256];
+    if (level != LIBBPF_WARN)
+        return 0;
+    int n = vsnprintf(line, sizeof(line), format, ap);
+    if (n > 0 && line[strcspn(line, "\n")] == '\n')
+        line[strcspn(line, "\n")] = 0;
+    log_debug("%s", line);
+    if (!strstr(line, "failed to load object") && !strstr(line, "BEGIN PROG"))
+        memcpy(_last_warning, line, sizeof(line));
+    return 0;
+}
+
+static int _fail(int err, char *why, size_t len, const char *what)
+{
+    if (_last_warning[0])
+        snprintf(why, len, "%s: %s (%s)", what, strerror(-err), _last_warning);
+    else
+        snprintf(why, len, "%s: %s", what, strerror(-err));
+    return err;
+}
+
+/* Opening ----------------------------------------------------------------------------- */
+
+static size_t _map_bytes(struct bpf_map *map)
+{
+    size_t value = (bpf_map__value_size(map) + 7) & ~7UL;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (value * bpf_map__max_entries(map) + page - 1) & ~(page - 1);
+}
+
+static int _mmap(struct bpf_map *map, void **out)
+{
+    void *p = mmap(NULL, _map_bytes(map), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    *out = p;
+    return 0;
+}
+
+static int _size_maps(struct kpath *k)
+{
+    struct skein_bpf *s = k->skel;
+    int r = bpf_map__set_max_entries(s->maps.slots, k->n_slots);
+    r |= bpf_map__set_max_entries(s->maps.socks, k->n_slots);
+    r |= bpf_map__set_max_entries(s->maps.cookies, k->n_slots);
+    r |= bpf_map__set_max_entries(s->maps.pools, k->n_endpoints * k->n_workers);
+    r |= bpf_map__set_max_entries(s->maps.listeners, KERNEL_LISTENERS);
+    r |= bpf_map__set_max_entries(s->maps.clusters, KERNEL_CLUSTERS);
+    r |= bpf_map__set_max_entries(s->maps.listener_stats, RUNTIME_LISTENERS_MAX);
+    r |= bpf_map__set_max_entries(s->maps.endpoint_stats, k->n_endpoints);
+    return r ? -EINVAL : 0;
+}
+
+static int _attach(struct kpath *k)
+{
+    struct skein_bpf *s = k->skel;
+    if (bpf_prog_attach(bpf_program__fd(s->progs.skein_parser), k->socks_fd, BPF_SK_SKB_STREAM_PARSER, 0))
+        return -errno;
+    if (bpf_prog_attach(bpf_program__fd(s->progs.skein_verdict), k->socks_fd, BPF_SK_SKB_STREAM_VERDICT, 0))
+        return -errno;
+    return 0;
+}
+
+static int _load(struct kpath *k, char *why, size_t why_len)
+{
+    k->skel = skein_bpf__open();
+    if (!k->skel)
+        return _fail(-errno, why, why_len, "opening the BPF object");
+    k->skel->rodata->workers = k->n_workers;
+    int r = _size_maps(k);
+    if (!r)
+        r = skein_bpf__load(k->skel);
+    if (r)
+        return _fail(r, why, why_len, "loading the BPF programs");
+    k->socks_fd = bpf_map__fd(k->skel->maps.socks);
+    k->cookies_fd = bpf_map__fd(k->skel->maps.cookies);
+    r = _attach(k);
+    if (r)
+        return _fail(r, why, why_len, "attaching the BPF programs");
+    r = _mmap(k->skel->maps.slots, (void **)&k->slots);
+    if (!r)
+        r = _mmap(k->skel->maps.pools, (void **)&k->pools);
+    if (!r)
+        r = _mmap(k->skel->maps.clusters, (void **)&k->clusters);
+    if (r)
+        return _fail(r, why, why_len, "mapping BPF memory");
+    for (uint32_t i = 0; i < k->n_slots; i++)
+        k->slots[i].owner = OWNER_USER;
+    return 0;
+}
+
+/* Before 5.11 BPF memory counted against this limit. */
+static void _raise_memlock(void)
+{
+    struct rlimit l = {RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_MEMLOCK, &l);
+}
+
+static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kpath **out, char *why,
+                 size_t why_len)
+{
+    struct kpath *k = calloc(1, sizeof(*k));
+    if (!k)
+        return _fail(-ENOMEM, why, why_len, "kernel path");
+    _last_warning[0] = 0;
+    libbpf_set_print(_on_libbpf);
+    _raise_memlock();
+    k->n_slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;
+    k->n_workers = workers;
+    k->n_endpoints = endpoints;
+    k->conns = calloc(k->n_slots, sizeof(*k->conns));
+    k->gens = calloc(k->n_slots, sizeof(*k->gens));
+    int r = k->conns && k->gens ? _load(k, why, why_len) : _fail(-ENOMEM, why, why_len, "kernel path");
+    if (!r)
+        r = kernel_selftest(k, why, why_len);
+    if (r) {
+        kernel_close(&k);
+        return r;
+    }
+    *out = k;
+    return 0;
+}
+
+int kernel_open(const struct conf *conf, struct kpath **out, char *why, size_t why_len)
+{
+    size_t endpoints = 0;
+    for (size_t i = 0; i < conf->n_clusters; i++)
+        endpoints += conf->clusters[i].n_endpoints;
+    endpoints = endpoints * 2 < ENDPOINTS_MIN ? ENDPOINTS_MIN : endpoints * 2;
+    if (endpoints > RUNTIME_ENDPOINTS_MAX)
+        endpoints = RUNTIME_ENDPOINTS_MAX;
+    return _open(conf->datapath.connections, conf->workers, (uint32_t)endpoints, out, why, why_len);
+}
+
+static void _free_published(struct published *p)
+{
+    free(p->hosts);
+    free(p->routes);
+}
+
+void kernel_close(struct kpath **kp)
+{
+    struct kpath *k = *kp;
+    *kp = NULL;
+    if (!k)
+        return;
+    if (k->slots)
+        munmap(k->slots, _map_bytes(k->skel->maps.slots));
+    if (k->pools)
+        munmap(k->pools, _map_bytes(k->skel->maps.pools));
+    if (k->clusters)
+        munmap(k->clusters, _map_bytes(k->skel->maps.clusters));
+    skein_bpf__destroy(k->skel);
+    _free_published(&k->published[0]);
+    _free_published(&k->published[1]);
+    free(k->conns);
+    free(k->gens);
+    free(k);
+}
+
+int kernel_probe(FILE *out)
+{
+    char why[256];
+    struct kpath *k = NULL;
+    int r = _open(64, 1, 1, &k, why, sizeof(why));
+    if (r)
+        fprintf(out, "kernel path: unavailable: %s\n", why);
+    else
+        fprintf(out, "kernel path: available (programs load, self-test passed)\n");
+    fprintf(out, "bypass path: unavailable: not in this version\n");
+    fprintf(out, "userspace path: available\n");
+    kernel_close(&k);
+    return r;
+}
+
+/* Slots ------------------------------------------------------------------------------- */
+
+uint64_t kernel_cookie(int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t len = sizeof(cookie);
+    getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+    return cookie;
+}
+
+uint32_t kernel_init_slot(struct kpath *k, uint32_t slot, bool upstream)
+{
+    struct slot *s = &k->slots[slot];
+    uint32_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
+    memset((char *)s + sizeof(s->owner), 0, offsetof(struct slot, window) - sizeof(s->owner));
+    __atomic_store_n(&s->owner, ((uint64_t)gen << OWNER_GEN_SHIFT) | (upstream ? OWNER_UP : 0), __ATOMIC_RELEASE);
+    return slot_ref(slot, gen);
+}
+
+void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie)
+{
+    k->gens[slot]++;
+    uint64_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
+    __atomic_store_n(&k->slots[slot].owner, OWNER_USER | gen << OWNER_GEN_SHIFT, __ATOMIC_RELEASE);
+    bpf_map_delete_elem(k->cookies_fd, &cookie);
+}
+
+int kernel_insert(struct kpath *k, uint32_t slot, int fd)
+{
+    uint64_t cookie = kernel_cookie(fd), value = (uint64_t)fd;
+    uint32_t ref = slot_ref(slot, k->gens[slot]);
+    char byte;
+    if (bpf_map_update_elem(k->cookies_fd, &cookie, &ref, BPF_ANY))
+        return -errno;
+    if (bpf_map_update_elem(k->socks_fd, &slot, &value, BPF_NOEXIST)) {
+        int err = errno;
+        bpf_map_delete_elem(k->cookies_fd, &cookie);
+        return -err;
+    }
+    /* What came before is parsed only when somebody reads. Data, end and error stay where
+     * they are, so the result does not matter here. */
+    ssize_t ignored = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    (void)ignored;
+    return 0;
+}
+
+/* Counters ---------------------------------------------------------------------------- */
+
+/* Adds up the per-CPU values of one element, 64 bits at a time. */
+static void _sum(struct bpf_map *map, uint32_t key, uint64_t *out, size_t words)
+{
+    int cpus = libbpf_num_possible_cpus();
+    size_t stride = (bpf_map__value_size(map) + 7) & ~7UL;
+    uint64_t *values = cpus > 0 ? calloc((size_t)cpus, stride) : NULL;
+    memset(out, 0, words * sizeof(*out));
+    if (values && !bpf_map_lookup_elem(bpf_map__fd(map), &key, values)) {
+        for (int cpu = 0; cpu < cpus; cpu++) {
+            for (size_t i = 0; i < words; i++)
+                out[i] += values[(size_t)cpu * stride / 8 + i];
+        }
+    }
+    free(values);
+}
+
+void kernel_listener_stats(struct kpath *k, uint32_t id, struct kernel_listener_stats *out)
+{
+    struct listener_counters c = {0};
+    if (k)
+        _sum(k->skel->maps.listener_stats, id, (uint64_t *)&c, sizeof(c) / 8);
+    out->requests = c.requests;
+    out->responses = c.responses;
+    out->request_bytes = c.request_bytes;
+    out->response_bytes = c.response_bytes;
+    memset(out->fallback, 0, sizeof(out->fallback));
+    memcpy(out->fallback, c.fallback, sizeof(c.fallback));
+}
+
+void kernel_endpoint_stats(struct kpath *k, uint32_t id, struct kernel_endpoint_stats *out)
+{
+    struct endpoint_counters c = {0};
+    if (k && id < k->n_endpoints)
+        _sum(k->skel->maps.endpoint_stats, id, (uint64_t *)&c, sizeof(c) / 8);
+    out->requests = c.requests;
+    out->responses = c.responses;
+}
+
+uint32_t kernel_slots(struct kpath *k)
+{
+    return k ? atomic_load_explicit(&k->in_use, memory_order_relaxed) : 0;
+}
+
+int kernel_put(struct bpf_map *map, const void *key, const void *value)
+{
+    return bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY) ? -errno : 0;
+}

@@ -1,0 +1,79 @@
+/* The BPF object and its mapped memory, shared by kernel.c, publish.c, selftest.c and kpath.c. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "skein/slot.h"
+#include "skein/tables.h"
+
+struct conn;
+struct skein_bpf;
+
+/** Listener and cluster table sizes. Indexes go round: a reload uses new ones, and what an
+ * older configuration still names stays valid for many reloads. */
+#define KERNEL_LISTENERS 256
+#define KERNEL_CLUSTERS  256
+
+/** Keys written for one configuration, removed when the next but one arrives. */
+struct published {
+    struct host_key *hosts;
+    size_t n_hosts;
+    struct route_key *routes;
+    size_t n_routes;
+    size_t cap_routes;
+};
+
+struct kpath {
+    struct skein_bpf *skel;
+    struct slot *slots;
+    struct pool *pools;
+    struct kernel_cluster *clusters;
+    uint32_t n_slots;
+    uint32_t n_workers;
+    uint32_t n_endpoints; /**< Endpoint ids below this have pools. */
+    uint32_t next_listener;
+    uint32_t next_cluster;
+    uint32_t next_vhost;
+    struct published published[2];
+    struct conn **conns;  /**< By slot; an entry is used by its slot's worker only. */
+    uint32_t *gens;       /**< By slot: generation to use next. */
+    atomic_uint in_use;
+    int socks_fd;
+    int cookies_fd;
+};
+
+static inline uint64_t slot_owner(const struct slot *s)
+{
+    return __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
+}
+
+static inline bool slot_cas(struct slot *s, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(&s->owner, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/** Puts a socket into the maps; the slot is initialised and its programs may run when this
+ * returns. Bytes that came before are handed to the programs (a peek does that).
+ * @return 0 or -errno, with nothing left behind. */
+int kernel_insert(struct kpath *k, uint32_t slot, int fd);
+
+/** Prepares a slot's memory for a connection that the kernel path owns. @return its ref. */
+uint32_t kernel_init_slot(struct kpath *k, uint32_t slot, bool upstream);
+
+/** Forgets the socket of a slot after it was closed, and makes older references stale. */
+void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie);
+
+/** Cookie of a socket (SO_COOKIE). */
+uint64_t kernel_cookie(int fd);
+
+/** Bytes that a TCP socket's send queue has ever taken: sent or waiting. */
+uint64_t tcp_written(int fd);
+
+/** Runs the hazards that matter over loopback. @return 0, or -ENOTRECOVERABLE with `why`. */
+int kernel_selftest(struct kpath *k, char *why, size_t why_len);
+
+struct bpf_map;
+int kernel_put(struct bpf_map *map, const void *key, const void *value);

@@ -1,0 +1,291 @@
+/*
+ * Heads and what becomes of them on both paths: the status of the userspace parser (0: accepted)
+ * and the reason of the framer. One table, so that the two can not be tested against different
+ * ideas of HTTP. `rule` numbers the rules in docs; RFC sections are in the comments of the groups.
+ */
+#pragma once
+
+#include "parsers/http1_message.h"
+
+struct http1_case {
+    int rule;
+    const char *text;
+    size_t len;
+    int status;
+    int reason;
+};
+
+#define HTTP1_CASE(rule, text, status, reason)                                                               \
+    {                                                                                                        \
+        rule, text, sizeof(text) - 1, status, reason                                                         \
+    }
+
+/** A request with plain request line and Host, and these further field lines. */
+#define REQ(rule, fields, status, reason)                                                                    \
+    HTTP1_CASE(rule, "POST /p?q HTTP/1.1\r\nHost: h.example\r\n" fields "\r\n", status, reason)
+
+/** A request with this request line. */
+#define LINE(rule, line, status, reason) HTTP1_CASE(rule, line "\r\nHost: h.example\r\n\r\n", status, reason)
+
+/** A request with these field lines and no others. */
+#define HOST(rule, fields, status, reason)                                                                   \
+    HTTP1_CASE(rule, "GET / HTTP/1.1\r\n" fields "\r\n", status, reason)
+
+/** A response with these field lines. */
+#define RESP(rule, fields, status, reason)                                                                   \
+    HTTP1_CASE(rule, "HTTP/1.1 200 OK\r\n" fields "\r\n", status, reason)
+
+static const struct http1_case http1_request_cases[] = {
+    /* Lines: RFC 9112 section 2.2 */
+    REQ(1, "", 0, HTTP1_OK),
+    HTTP1_CASE(1, "GET / HTTP/1.1\nHost: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(1, "GET / HTTP/1.1\r\nHost: h\n\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(1, "GET / HTTP/1.1\r\nHost: h\r\nA: b\n\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(1, "GET / HTTP/1.1\r\nHost: h\r\nA: b\n\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(1, "GET / HTTP/1.1\r\nHost: h\r\n\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(2, "GET / HTTP/1.1\rHost: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    REQ(2, "A: b\rc\r\n", 400, HTTP1_SYNTAX),
+    REQ(2, "A: b\r\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(2, "GET /\r HTTP/1.1\r\nHost: h\r\n\r\n", 400, HTTP1_VERSION),
+    HTTP1_CASE(3, "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(4, "GET / HTTP/1.1\r\n Host: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(4, "GET / HTTP/1.1\r\n\tA: b\r\nHost: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    /* Method: RFC 9112 section 3.1 */
+    LINE(5, "FROB /p HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "get /p HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "!#$%&'*+-.^_`|~09az /p HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "HEAD /p HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "PRI /p HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "G(T /p HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(5, "G\x80T /p HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(5, " /p HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(5, "A123456789012345678901234567890123456789012345678901234567890123 / HTTP/1.1", 0, HTTP1_OK),
+    LINE(5, "A1234567890123456789012345678901234567890123456789012345678901234 / HTTP/1.1", 501,
+         HTTP1_METHOD),
+    LINE(6, "GET  / HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(6, "GET /  HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(6, "GET\t/ HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(6, "GET /\tHTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(6, "GET /\vHTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(6, "GET / HTTP/1.1 ", 400, HTTP1_SYNTAX),
+    LINE(6, "GET /a b HTTP/1.1", 400, HTTP1_VERSION),
+    LINE(6, " GET / HTTP/1.1", 400, HTTP1_SYNTAX),
+    /* Target: RFC 9112 section 3.2 */
+    LINE(7, "GET /a\x01 HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(7, "GET /a\x7f HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(7, "GET /\xc3\xa4 HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(7, "GET /a#b HTTP/1.1", 400, HTTP1_SYNTAX),
+    LINE(7, "GET /a?b#c HTTP/1.1", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(7, "GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n", 400, HTTP1_SYNTAX),
+    LINE(7, "GET /%00%0d%0a HTTP/1.1", 0, HTTP1_OK),
+    LINE(7, "GET /\"<>\\^`{|}[]?\"<>\\^`{|}[]? HTTP/1.1", 0, HTTP1_OK),
+    LINE(8, "GET p HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(8, "GET ?q HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(9, "GET http://h.example/p?q HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(9, "GET HTTP://H.EXAMPLE HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(9, "GET http://h.example?q HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(9, "GET http://h.example:80/ HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(9, "GET https://h.example:443/ HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(9, "GET https://h.example:80/ HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(9, "GET http://other/ HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(9, "GET http://user@h.example/ HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(9, "GET http:///p HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(9, "GET ftp://h.example/ HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(10, "CONNECT h.example:443 HTTP/1.1", 501, HTTP1_TARGET),
+    LINE(10, "CONNECT /p HTTP/1.1", 501, HTTP1_METHOD),
+    LINE(10, "GET h.example:443 HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(11, "OPTIONS * HTTP/1.1", 0, HTTP1_TARGET),
+    LINE(11, "GET * HTTP/1.1", 400, HTTP1_TARGET),
+    LINE(11, "OPTIONS */x HTTP/1.1", 400, HTTP1_TARGET),
+    /* Version: RFC 9112 section 2.3 */
+    LINE(12, "GET / HTTP/1.0", 0, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/1.2", 400, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/2.0", 400, HTTP1_VERSION),
+    LINE(12, "GET / http/1.1", 400, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/1.10", 400, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/01.1", 400, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/1,1", 400, HTTP1_VERSION),
+    LINE(12, "GET / HTTP/11", 400, HTTP1_VERSION),
+    LINE(12, "GET /", 400, HTTP1_VERSION),
+    LINE(12, "GET / ", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(12, "PRI * HTTP/2.0\r\n\r\n", 400, HTTP1_TARGET),
+    /* Field lines: RFC 9112 section 5, RFC 9110 section 5 */
+    REQ(15, ": b\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A : b\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "Content-Length : 5\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A\t: b\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A b: c\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A(b: c\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A\x80: c\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "A\r\n", 400, HTTP1_SYNTAX),
+    REQ(15, "!#$%&'*+-.^`|~09az: b\r\n", 0, HTTP1_OK),
+    REQ(15, "A:\r\nB: \t \r\nC:d\r\nD:\te \t\r\n", 0, HTTP1_OK),
+    REQ(16, "A: b\r\n c\r\n", 400, HTTP1_SYNTAX),
+    REQ(16, "A: b\r\n\tc: d\r\n", 400, HTTP1_SYNTAX),
+    HTTP1_CASE(17, "GET / HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n", 400, HTTP1_SYNTAX),
+    REQ(17, "A: b\x01\r\n", 400, HTTP1_SYNTAX),
+    REQ(17, "A: b\x7f\r\n", 400, HTTP1_SYNTAX),
+    REQ(17, "A: b\vc\r\n", 400, HTTP1_SYNTAX),
+    REQ(17, "A: \x80\xff b\tc\r\n", 0, HTTP1_OK),
+    REQ(18, "Content_Length: 5\r\n", 400, HTTP1_UNDERSCORE),
+    REQ(18, "transfer_encoding: chunked\r\n", 400, HTTP1_UNDERSCORE),
+    REQ(18, "X_Forwarded-For: a\r\n", 400, HTTP1_UNDERSCORE),
+    REQ(18, "keep_alive: a\r\n", 400, HTTP1_UNDERSCORE),
+    REQ(18, "proxy_foo: a\r\n", 0, HTTP1_UNDERSCORE),
+    REQ(18, "my_field: a\r\n_: b\r\n", 0, HTTP1_UNDERSCORE),
+    REQ(19, "A: 1\r\nB: 2\r\nA: 3\r\n", 0, HTTP1_OK),
+    /* Host: RFC 9112 section 3.2, RFC 9110 section 7.2 */
+    HOST(21, "Host: h\r\n", 0, HTTP1_OK),
+    HOST(21, "hOST:h.example:8080\r\n", 0, HTTP1_OK),
+    HOST(21, "Host: \t 127.0.0.1 \t\r\n", 0, HTTP1_OK),
+    HOST(21, "Host: [::1]:80\r\n", 0, HTTP1_OK),
+    HOST(21, "Host: [2001:db8::1]\r\n", 0, HTTP1_OK),
+    HOST(21, "Host: [::ffff:1.2.3.4]\r\n", 0, HTTP1_OK),
+    HOST(21, "Host: h:\r\n", 0, HTTP1_HOST),
+    HOST(21, "Host: a%41~!b\r\n", 0, HTTP1_HOST),
+    HOST(21, "", 400, HTTP1_HOST),
+    HOST(21, "Host:\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: \r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: a\r\nHost: a\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: a\r\nA: b\r\nhost: b\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: u@h\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: h/p\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: a,b\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: a b\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: h:x\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: h:123456\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: :80\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: h%4\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: [::1\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: []\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: [a:b]\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: [::1]x\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: [::1%eth0]\r\n", 400, HTTP1_HOST),
+    HOST(21, "Host: h\x80\r\n", 400, HTTP1_HOST),
+    HTTP1_CASE(22, "GET / HTTP/1.0\r\n\r\n", 0, HTTP1_VERSION),
+    HTTP1_CASE(22, "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400, HTTP1_VERSION),
+    /* Content-Length: RFC 9110 section 8.6, RFC 9112 section 6.2 */
+    REQ(23, "Content-Length: 0\r\n", 0, HTTP1_OK),
+    REQ(23, "Content-Length:42\r\n", 0, HTTP1_OK),
+    REQ(23, "content-length: \t007 \r\n", 0, HTTP1_OK),
+    REQ(23, "Content-Length: 7\t\r\n", 400, HTTP1_CONTENT_LENGTH), /* llhttp refuses it */
+    REQ(23, "Content-Length: 123456789012345678\r\n", 0, HTTP1_OK),
+    REQ(23, "Content-Length: 9223372036854775807\r\n", 0, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: 9223372036854775808\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: 18446744073709551617\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length:\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: +5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: -5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: 0x5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: 1_0\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: 5 5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(23, "Content-Length: \v5\r\n", 400, HTTP1_SYNTAX),
+    REQ(23, "Content-Length: 5\xb2\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(24, "Content-Length: 5\r\nContent-Length: 5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(24, "Content-Length: 5\r\nA: b\r\ncontent-length: 6\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(24, "Content-Length: 5, 5\r\n", 400, HTTP1_CONTENT_LENGTH),
+    REQ(25, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(25, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    /* Transfer-Encoding: RFC 9112 section 6.1 */
+    REQ(26, "Transfer-Encoding: chunked\r\n", 0, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "TRANSFER-ENCODING:\t Chunked \r\n", 0, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: gzip, chunked\r\n", 0, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: foo\r\n", 501, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: foo, chunked\r\n", 501, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: xchunked\r\n", 501, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: gzip\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked, gzip\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked, chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: identity\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: identity, chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding:\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: , chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked,\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked;q=1\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: \"chunked\"\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: chunked chunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    REQ(26, "Transfer-Encoding: \vchunked\r\n", 400, HTTP1_TRANSFER_ENCODING),
+    HTTP1_CASE(26, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\0\r\n\r\n", 400,
+               HTTP1_TRANSFER_ENCODING),
+    HTTP1_CASE(27, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, HTTP1_VERSION),
+    HTTP1_CASE(29, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", 0, HTTP1_OK),
+    HTTP1_CASE(29, "TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", 400, HTTP1_METHOD),
+    HTTP1_CASE(29, "TRACE / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 400,
+               HTTP1_TRANSFER_ENCODING),
+    HTTP1_CASE(29, "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", 0, HTTP1_METHOD),
+    /* Connection and hop-by-hop fields: RFC 9110 section 7.6.1 */
+    REQ(38, "Connection: keep-alive\r\n", 0, HTTP1_OK),
+    REQ(38, "connection:\tKeep-Alive \r\n", 0, HTTP1_OK),
+    REQ(38, "Connection: keep-alive\r\nConnection: keep-alive\r\n", 0, HTTP1_CONNECTION),
+    REQ(38, "Connection: keep-alive, x\r\n", 0, HTTP1_CONNECTION),
+    REQ(38, "Connection: keep-alive x\r\n", 400, HTTP1_CONNECTION),
+    REQ(38, "Connection: keep-alives\r\n", 0, HTTP1_CONNECTION),
+    REQ(38, "Connection: close\r\n", 0, HTTP1_CONNECTION),
+    REQ(38, "Connection:\r\n", 0, HTTP1_CONNECTION),
+    REQ(38, "Connection: \"x\"\r\n", 400, HTTP1_CONNECTION),
+    REQ(38, "Connections: close\r\nConnectio: close\r\n", 0, HTTP1_OK),
+    REQ(38, "Keep-Alive: timeout=5\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(38, "Proxy-Connection: keep-alive\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(38, "Proxy-Authorization: x\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(38, "Trailer: x\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(38, "HTTP2-Settings: x\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(38, "Upgrade: websocket\r\n", 0, HTTP1_UPGRADE),
+    REQ(40, "TE: trailers\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(45, "Max-Forwards: 3\r\n", 0, HTTP1_HOP_FIELD),
+    REQ(58, "Expect: 100-continue\r\n", 0, HTTP1_EXPECT),
+    REQ(58, "Expect: 100-Continue\r\n", 0, HTTP1_EXPECT),
+    REQ(58, "Expect: 200-ok\r\n", 417, HTTP1_EXPECT),
+    REQ(58, "Expect:\r\n", 417, HTTP1_EXPECT),
+};
+
+static const struct http1_case http1_response_cases[] = {
+    /* Status line: RFC 9112 section 4 */
+    RESP(56, "", 0, HTTP1_OK),
+    HTTP1_CASE(56, "HTTP/1.1 200 \r\n\r\n", 0, HTTP1_OK),
+    HTTP1_CASE(56, "HTTP/1.1 599 \t\x80 x\r\n\r\n", 0, HTTP1_OK),
+    HTTP1_CASE(56, "HTTP/1.0 200 OK\r\n\r\n", 0, HTTP1_VERSION),
+    HTTP1_CASE(56, "HTTP/1.1 100 Continue\r\n\r\n", 0, HTTP1_STATUS),
+    HTTP1_CASE(56, "HTTP/1.1 101 Switching\r\n\r\n", 0, HTTP1_STATUS),
+    HTTP1_CASE(56, "HTTP/1.1 200\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.1 099 X\r\n\r\n", 502, HTTP1_STATUS),
+    HTTP1_CASE(56, "HTTP/1.1 600 X\r\n\r\n", 502, HTTP1_STATUS),
+    HTTP1_CASE(56, "HTTP/1.1 20 OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.1 2000 OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.1 2xx OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.1  200 OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.1 200 O\x01K\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "HTTP/1.2 200 OK\r\n\r\n", 502, HTTP1_VERSION),
+    HTTP1_CASE(56, "HTTP/2 200 OK\r\n\r\n", 502, HTTP1_VERSION),
+    HTTP1_CASE(56, "http/1.1 200 OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    HTTP1_CASE(56, "ICY 200 OK\r\n\r\n", 502, HTTP1_SYNTAX),
+    /* Framing: RFC 9112 section 6 */
+    RESP(51, "Content-Length: 5\r\n", 0, HTTP1_OK),
+    RESP(51, "Content-Length: 5\r\nContent-Length: 5\r\n", 502, HTTP1_CONTENT_LENGTH),
+    RESP(51, "Content-Length: 5\r\nContent-Length: 6\r\n", 502, HTTP1_CONTENT_LENGTH),
+    RESP(51, "Content-Length: x\r\n", 502, HTTP1_CONTENT_LENGTH),
+    RESP(51, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 502, HTTP1_TRANSFER_ENCODING),
+    RESP(51, "Transfer-Encoding: chunked\r\n", 0, HTTP1_TRANSFER_ENCODING),
+    RESP(51, "Transfer-Encoding: gzip\r\n", 502, HTTP1_TRANSFER_ENCODING),
+    RESP(51, "Transfer-Encoding: foo\r\n", 502, HTTP1_TRANSFER_ENCODING),
+    RESP(16, "A: b\r\n c\r\n", 502, HTTP1_SYNTAX),
+    RESP(15, "A \t: b\r\n", 0, HTTP1_SYNTAX),
+    RESP(15, "Content-Length : 5\r\nB: c\r\nC : d\r\n", 0, HTTP1_SYNTAX),
+    RESP(15, "A b: c\r\n", 502, HTTP1_SYNTAX),
+    RESP(18, "my_field: a\r\nContent_Length: 5\r\n", 0, HTTP1_OK),
+    RESP(17, "A: b\x01\r\n", 502, HTTP1_SYNTAX),
+    RESP(1, "A: b\n", 502, HTTP1_SYNTAX),
+    RESP(38, "Connection: close\r\n", 0, HTTP1_CONNECTION),
+    RESP(38, "Connection: keep-alive\r\n", 0, HTTP1_OK),
+    RESP(38, "Keep-Alive: x\r\n", 0, HTTP1_HOP_FIELD),
+    RESP(38, "Upgrade: h2c\r\n", 0, HTTP1_UPGRADE),
+    HTTP1_CASE(49, "HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", 0, HTTP1_OK),
+    HTTP1_CASE(49, "HTTP/1.1 204 X\r\n\r\n", 0, HTTP1_OK),
+    HTTP1_CASE(50, "HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", 0, HTTP1_STATUS),
+    HTTP1_CASE(50, "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n", 502, HTTP1_TRANSFER_ENCODING),
+    HTTP1_CASE(50, "HTTP/1.1 103 X\r\nTransfer-Encoding: chunked\r\n\r\n", 502, HTTP1_STATUS),
+};
+
+#define HTTP1_N_REQUEST_CASES  (sizeof(http1_request_cases) / sizeof(*http1_request_cases))
+#define HTTP1_N_RESPONSE_CASES (sizeof(http1_response_cases) / sizeof(*http1_response_cases))
