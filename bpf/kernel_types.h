@@ -35,6 +35,12 @@ struct sock_common {
 struct sock {
     struct sock_common __sk_common;
     int sk_wmem_queued;
+    void *sk_user_data;
+} CORE;
+
+/* include/linux/skmsg.h; copied_seq came with 6.14, 6.12.17 and 6.1.130. */
+struct sk_psock {
+    __u32 copied_seq;
 } CORE;
 
 struct inet_sock {
@@ -48,6 +54,7 @@ struct inet_connection_sock {
 struct tcp_sock {
     struct inet_connection_sock inet_conn;
     __u32 write_seq;
+    __u32 copied_seq;
 } CORE;
 
 #define TCP_STATE_ESTABLISHED 1

@@ -34,18 +34,31 @@ static __always_inline void owner_leave(struct slot *s)
     __sync_fetch_and_and(&s->owner, ~OWNER_BUSY);
 }
 
-/** Passes the slice to userspace, which owns the connection from now on. Call with BUSY held,
- * which is given up. @return SK_PASS */
+static __always_inline void count_fallback(__u64 old, __u32 reason, struct listener_counters *c)
+{
+    if (!(old & OWNER_USER) && c && reason < _FALLBACK_MAX)
+        c->fallback[reason]++;
+}
+
+/** Parser: gives up on the connection without consuming anything. Only for a socket into which
+ * nobody redirects and that has sent everything: the error that strparser leaves on it would
+ * make sending fail. @return What the parser returns. */
+static __always_inline int give_up(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
+{
+    count_fallback(old, reason, c);
+    s->slice_reason = (__u8)reason;
+    __sync_fetch_and_or(&s->owner, OWNER_USER);
+    return -PARSER_GAVE_UP;
+}
+
+/** Verdict: puts the slice into the socket's own queue; userspace owns the connection from now
+ * on. Call with BUSY held, which is given up. @return SK_PASS */
 static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
     s->passed += s->slice_len;
-    if (!(old & OWNER_USER)) {
-        if (c && reason < _FALLBACK_MAX)
-            c->fallback[reason]++;
-        __sync_fetch_and_or(&s->owner, OWNER_USER);
-    }
-    /* One operation: BUSY goes, the sequence counts. */
-    __sync_fetch_and_add(&s->owner, OWNER_SEQ_ONE - OWNER_BUSY);
+    count_fallback(old, reason, c);
+    __sync_fetch_and_or(&s->owner, OWNER_USER);
+    owner_leave(s);
     return SK_PASS;
 }
 

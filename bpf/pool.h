@@ -54,6 +54,19 @@ __attribute__((noinline)) __u32 pool_pop(__u32 index)
     return 0;
 }
 
+/** Whether the worker has an idle connection to the endpoint, as the bits say. */
+static __always_inline int pool_has_idle(__u32 endpoint, __u32 worker)
+{
+    __u32 index = endpoint * workers + worker;
+    struct pool *p = bpf_map_lookup_elem(&pools, &index);
+    __u64 any = 0;
+    if (!p)
+        return 0;
+    for (__u32 i = 0; i < POOL_WORDS; i++)
+        any |= *(volatile __u64 *)&p->idle[i];
+    return any != 0;
+}
+
 static __always_inline void pool_push(struct slot *u)
 {
     struct pool *p = bpf_map_lookup_elem(&pools, &u->pool);

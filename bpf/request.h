@@ -4,40 +4,65 @@
 #include "pool.h"
 #include "route.h"
 
-/** Parser: how many bytes belong together, and what they are. */
-static __always_inline __u32 request_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
-{
-    s->slice_kind = SLICE_PASS;
-    s->slice_reason = FALLBACK_PIPELINED;
-    __u64 owner = owner_load(s);
-    if (owner & OWNER_USER)
-        return avail;
-    if (s->remaining) {
-        s->slice_kind = SLICE_BODY;
-        return avail < s->remaining ? avail : (__u32)s->remaining;
-    }
-    /* While a request is outstanding its head stays in the window, for a retry. */
-    if (owner_lease(owner))
-        return avail;
-    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n)) {
-        s->slice_reason = FALLBACK_INTERNAL;
-        return avail;
-    }
-    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
-    if (reason != HTTP1_OK) {
-        s->slice_reason = (__u8)reason;
-        return avail;
-    }
-    s->slice_kind = SLICE_HEAD;
-    __u64 total = s->head.head_len + s->head.content_length;
-    return avail < total ? avail : (__u32)total;
-}
-
 static __always_inline int over_limit(const struct slot *s, const struct kernel_listener *l)
 {
     return s->head.head_len > l->header_bytes || s->head.fields > l->header_count ||
            s->head.target_len > l->target_bytes || (l->body_bytes && s->head.content_length > l->body_bytes);
+}
+
+/** Where a framed request goes: endpoint + 1 in `picked`. @return HTTP1_OK or why not. */
+static __always_inline int request_destination(struct slot *s)
+{
+    __u32 endpoint;
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
+    if (!l)
+        return FALLBACK_INTERNAL;
+    if (over_limit(s, l))
+        return FALLBACK_LIMIT;
+    __u32 cluster = route(s, l);
+    if (cluster == CLUSTER_USERSPACE || pick_endpoint(cluster, &endpoint))
+        return FALLBACK_NO_ROUTE;
+    s->picked = endpoint + 1;
+    return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+}
+
+static __always_inline __u32 at_most(__u32 avail, __u64 len)
+{
+    __u32 n = avail < SLICE_MAX ? avail : SLICE_MAX;
+    return n < len ? n : (__u32)len;
+}
+
+/** Parser: how many bytes belong together, and what they are; negative to give up.
+ *
+ * While a response is outstanding, or not yet sent completely, giving up would destroy it:
+ * then bytes that nobody expects are passed up instead. */
+static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+{
+    struct socket_view v;
+    __u64 owner = owner_load(s);
+    struct listener_counters *c = counters_of_listener(s->stats_id);
+    s->slice_kind = SLICE_PASS;
+    s->slice_reason = FALLBACK_PIPELINED;
+    if (s->remaining && !(owner & OWNER_USER)) {
+        s->slice_kind = SLICE_BODY;
+        return at_most(avail, s->remaining);
+    }
+    /* While a request is outstanding its head stays in the window, for a retry. */
+    if (owner_lease(owner) || view_own(ctx, &v) || !settled(s, &v))
+        return at_most(avail, avail);
+    if (owner & OWNER_USER)
+        return give_up(s, owner, FALLBACK_PIPELINED, c);
+    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
+    s->picked = 0;
+    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
+        return give_up(s, owner, FALLBACK_INTERNAL, c);
+    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
+    if (reason == HTTP1_OK)
+        reason = request_destination(s);
+    if (reason != HTTP1_OK)
+        return give_up(s, owner, reason, c);
+    s->slice_kind = SLICE_HEAD;
+    return at_most(avail, s->head.head_len + s->head.content_length);
 }
 
 /** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for
@@ -82,8 +107,8 @@ static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, _
 }
 
 /** Undoes a lease that nothing was sent on, and gives the request to userspace. */
-static __always_inline int request_give_up(struct slot *s, struct slot *u, __u64 old, __u32 reason,
-                                           struct listener_counters *c)
+static __always_inline int request_give_back(struct slot *s, struct slot *u, __u64 old, __u32 reason,
+                                             struct listener_counters *c)
 {
     lease_clear(u);
     pool_push(u);
@@ -91,29 +116,22 @@ static __always_inline int request_give_up(struct slot *s, struct slot *u, __u64
 }
 
 static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old,
-                                        const struct kernel_listener *l, struct listener_counters *c)
+                                        struct listener_counters *c)
 {
     struct socket_view v;
-    __u32 endpoint;
-    if (owner_lease(old) || view_own(ctx, &v) || !settled(s, &v))
+    __u32 endpoint = s->picked - 1;
+    if (owner_lease(old))
         return pass(s, old, FALLBACK_PIPELINED, c);
-    if (over_limit(s, l))
-        return pass(s, old, FALLBACK_LIMIT, c);
-    __u32 cluster = route(s, l);
-    if (cluster == CLUSTER_USERSPACE || pick_endpoint(cluster, &endpoint))
-        return pass(s, old, FALLBACK_NO_ROUTE, c);
     __u32 uref = pool_lease(endpoint, s->pool, ref);
-    if (!uref) {
-        s->picked = endpoint + 1;
+    if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
-    }
     struct slot *u = slot_at(uref);
     if (!u)
         return pass(s, old, FALLBACK_INTERNAL, c);
     /* A connection that is not settled although idle is broken: the daemon hears of it by
      * its own event, and here it is not used. */
     if (view_target(uref, &v) || !settled(u, &v))
-        return request_give_up(s, u, old, FALLBACK_TARGET_GONE, c);
+        return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len, key = ref_index(uref);
     u->to_head = (s->head.flags & HTTP1_F_HEAD) != 0;
     u->responding = 0;
@@ -125,9 +143,10 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
         uncount_tx(u, len);
         s->remaining = 0;
         lease_clear(s);
-        return request_give_up(s, u, old, FALLBACK_REDIRECT_FAILED, c);
+        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     }
     s->activity++;
+    s->picked = 0;
     if (c) {
         c->requests++;
         c->request_bytes += len;
@@ -145,10 +164,10 @@ static __always_inline int request_verdict(struct __sk_buff *ctx, struct slot *s
     struct listener_counters *c = counters_of_listener(s->stats_id);
     if ((old & OWNER_USER) || s->slice_kind == SLICE_PASS)
         return pass(s, old, s->slice_reason, c);
+    if (s->slice_kind == SLICE_HEAD)
+        return request_head(ctx, s, ref, old, c);
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
     if (!l)
         return pass(s, old, FALLBACK_INTERNAL, c);
-    if (s->slice_kind == SLICE_BODY)
-        return request_body(ctx, s, old, l, c);
-    return request_head(ctx, s, ref, old, l, c);
+    return request_body(ctx, s, old, l, c);
 }

@@ -3,36 +3,67 @@
 
 #include "request.h"
 
-/** Parser: how many bytes belong together, and what they are. */
-static __always_inline __u32 response_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+/** Whether nothing is on its way into an upstream socket: then giving up on it loses nothing. */
+static __always_inline int request_sent(struct __sk_buff *ctx, struct slot *s, __u64 owner)
 {
-    s->slice_kind = SLICE_PASS;
-    s->slice_reason = FALLBACK_UNSOLICITED;
-    __u64 owner = owner_load(s);
-    if ((owner & OWNER_USER) || !owner_lease(owner))
-        return avail;
-    if (s->remaining) {
-        s->slice_kind = SLICE_BODY;
-        return avail < s->remaining ? avail : (__u32)s->remaining;
-    }
-    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n)) {
-        s->slice_reason = FALLBACK_INTERNAL;
-        return avail;
-    }
+    struct socket_view v;
+    __u32 dref = owner_lease(owner);
+    struct slot *d = dref ? slot_at(dref) : NULL;
+    return !(d && d->remaining) && !view_own(ctx, &v) && settled(s, &v);
+}
+
+/** Why the response in the window does not take the kernel path. Sets the body's length. */
+static __always_inline int response_frame(struct slot *s, __u32 n)
+{
     int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
     __u8 flags = s->head.flags;
-    if (reason == HTTP1_OK && (s->to_head || (flags & HTTP1_F_NO_BODY)))
+    if (reason != HTTP1_OK)
+        return reason;
+    if (s->to_head || (flags & HTTP1_F_NO_BODY))
         s->head.content_length = 0;
-    else if (reason == HTTP1_OK && !(flags & HTTP1_F_HAS_LENGTH))
-        reason = HTTP1_UNTIL_CLOSE;
-    if (reason != HTTP1_OK) {
-        s->slice_reason = (__u8)reason;
-        return avail;
+    else if (!(flags & HTTP1_F_HAS_LENGTH))
+        return HTTP1_UNTIL_CLOSE;
+    return HTTP1_OK;
+}
+
+/** Whether the client takes what it gets; userspace has to wait for it otherwise. */
+static __always_inline int client_slow(struct slot *d, __u32 dref)
+{
+    struct socket_view v;
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
+    if (!l || view_target(dref, &v))
+        return 0; /* The verdict finds out more. */
+    return d->tx_valid && d->tx_seq - v.write_seq > l->buffer;
+}
+
+/** Parser: how many bytes belong together, and what they are; negative to give up. */
+static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+{
+    __u64 owner = owner_load(s);
+    __u32 dref = owner_lease(owner);
+    struct slot *d = dref ? slot_at(dref) : NULL;
+    struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
+    s->slice_kind = SLICE_PASS;
+    s->slice_reason = FALLBACK_EARLY_RESPONSE;
+    /* The request must have left completely, or the next one would follow its rest. */
+    if (!s->responding && !request_sent(ctx, s, owner))
+        return at_most(avail, avail);
+    if ((owner & OWNER_USER) || !d)
+        return give_up(s, owner, FALLBACK_UNSOLICITED, c);
+    if (client_slow(d, dref))
+        return give_up(s, owner, FALLBACK_DOWNSTREAM_SLOW, c);
+    if (s->remaining) {
+        s->slice_kind = SLICE_BODY;
+        return at_most(avail, s->remaining);
     }
+    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
+    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
+        return give_up(s, owner, FALLBACK_INTERNAL, c);
+    int reason = response_frame(s, n);
+    if (reason != HTTP1_OK)
+        return give_up(s, owner, reason, c);
     s->slice_kind = SLICE_HEAD;
-    __u64 total = s->head.head_len + s->head.content_length;
-    return avail < total ? avail : (__u32)total;
+    return at_most(avail, s->head.head_len + s->head.content_length);
 }
 
 /** Whether the two sides of the lease name each other. */
@@ -64,20 +95,12 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
         return pass(s, old, s->slice_reason, c);
     if (!lease_holds(d, dref, ref))
         return pass(s, old, FALLBACK_STALE_LEASE, c);
-    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
-    if (!l)
-        return pass(s, old, FALLBACK_INTERNAL, c);
-    /* The request must have left completely, or the next one would follow its rest. */
-    if (!s->responding && (d->remaining || view_own(ctx, &v) || !settled(s, &v)))
-        return pass(s, old, FALLBACK_EARLY_RESPONSE, c);
     if (view_target(dref, &v))
         return pass(s, old, FALLBACK_TARGET_GONE, c);
     if (!d->tx_valid) {
         d->tx_seq = v.write_seq;
         d->tx_valid = 1;
     }
-    if (d->tx_seq - v.write_seq > l->buffer)
-        return pass(s, old, FALLBACK_DOWNSTREAM_SLOW, c);
     __u32 len = s->slice_len, key = ref_index(dref);
     count_tx(d, len);
     if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {

@@ -1,9 +1,11 @@
 /*
- * The kernel path: both programs run on every socket of the daemon that has a slot.
+ * The kernel path: parser and verdict run on every socket of the daemon that has a slot.
  *
  * The parser cuts the stream into slices (a head with the body bytes that came with it, or
- * body bytes) and never waits for more, so that nothing stays inside strparser. The verdict
- * decides who gets the slice: the leased socket on the other side, or userspace.
+ * body bytes) and never waits for more, so that nothing stays inside strparser. What the
+ * kernel path does not take it leaves where it is: the parser gives up, strparser stops, and
+ * the daemon finds the bytes in TCP's receive queue as soon as it has removed the socket from
+ * the map. The verdict redirects a slice to the leased socket on the other side.
  */
 #include "response.h"
 
@@ -19,11 +21,11 @@ int skein_parser(struct __sk_buff *ctx)
     struct slot *s = own_slot(ctx, &ref);
     if (!s)
         return avail;
-    if (owner_load(s) & OWNER_UP)
-        s->slice_len = response_slice(ctx, s, offset, avail);
-    else
-        s->slice_len = request_slice(ctx, s, offset, avail);
-    return s->slice_len;
+    int len = owner_load(s) & OWNER_UP ? response_slice(ctx, s, offset, avail)
+                                       : request_slice(ctx, s, offset, avail);
+    if (len > 0)
+        s->slice_len = len;
+    return len;
 }
 
 SEC("sk_skb/stream_verdict")
@@ -37,4 +39,30 @@ int skein_verdict(struct __sk_buff *ctx)
     if (old & OWNER_UP)
         return response_verdict(ctx, s, ref, old);
     return request_verdict(ctx, s, ref, old);
+}
+
+/* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to see what no system call shows, where
+ * the reader of a socket is, by TCP's and by strparser's account. The first four bytes of the
+ * "packet" are a slot's index. */
+SEC("tc")
+int skein_inspect(struct __sk_buff *ctx)
+{
+    __u32 index;
+    if (bpf_skb_load_bytes(ctx, 0, &index, sizeof(index)))
+        return 1;
+    struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    struct bpf_sock *sk = bpf_map_lookup_elem(&socks, &index);
+    if (!sk)
+        return 2;
+    struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+    if (s && tp) {
+        __u64 psock = (__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL;
+        s->copied_seq = tp->copied_seq;
+        s->parsed_seq = s->copied_seq;
+        if (bpf_core_field_exists(struct sk_psock, copied_seq) && psock)
+            bpf_probe_read_kernel(&s->parsed_seq, sizeof(s->parsed_seq),
+                                  (void *)psock + bpf_core_field_offset(struct sk_psock, copied_seq));
+    }
+    bpf_sk_release(sk);
+    return s && tp ? 0 : 3;
 }

@@ -123,7 +123,7 @@ void conn_read(struct conn *c, bool on)
         event_del(&c->rev);
         return;
     }
-    if (!c->connecting)
+    if (!c->connecting && !c->leaving && !c->eof_seen)
         event_add(&c->rev, NULL);
     conn_pump(c);
 }
@@ -138,7 +138,6 @@ static void _on_readable(struct conn *c)
     struct worker *w = c->worker;
     ssize_t n = recv(c->fd, w->rbuf, WORKER_RBUF, 0);
     if (n > 0) {
-        c->received += (uint64_t)n;
         if (c->closing)
             return;
         _offer(c, w->rbuf, (size_t)n);
@@ -193,10 +192,13 @@ static void _write_failed(struct conn *c)
     if (c->writing)
         event_del(&c->wev);
     c->writing = false;
-    if (c->eof_seen || !c->reading) {
+    if (c->closing) {
         conn_close(c, true);
         return;
     }
+    /* As it was, or as a last look: reading tells the owner. */
+    c->eof_seen = false;
+    c->reading = true;
     event_active(&c->rev, EV_READ, 0);
 }
 
@@ -217,21 +219,17 @@ static void _queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
     }
 }
 
-static bool _may_write(struct conn *c)
+static bool _may_write(const struct conn *c)
 {
-    if (c->gated && kpath_drained(c))
-        c->gated = false;
-    return !c->gated && !c->connecting;
+    return !c->leaving && !c->connecting;
 }
 
 static void _await_writable(struct conn *c)
 {
-    if (!c->writing && !c->gated) {
-        c->writing = true;
-        event_add(&c->wev, NULL);
-    }
-    if (c->gated)
-        kpath_gate(c);
+    if (c->writing || c->leaving)
+        return;
+    c->writing = true;
+    event_add(&c->wev, NULL);
 }
 
 static void _writev(struct conn *c, const struct iovec *iov, int n)
@@ -303,11 +301,8 @@ static void _end(struct conn *c);
 /* Sends the queue as far as the socket takes it. */
 static void _progress(struct conn *c)
 {
-    if (!_may_write(c)) {
-        if (!c->connecting)
-            _await_writable(c);
+    if (!_may_write(c))
         return;
-    }
     while (c->out) {
         int n = evbuffer_write(c->out, c->fd);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -334,10 +329,32 @@ static void _progress(struct conn *c)
         c->ops->drained(c);
 }
 
-void conn_gate_opened(struct conn *c)
+void conn_suspend(struct conn *c)
 {
-    if (!c->dead)
+    c->leaving = true;
+    event_del(&c->rev);
+    if (c->writing)
+        event_del(&c->wev);
+    c->writing = false;
+}
+
+void conn_resume(struct conn *c, const char *data, size_t len, int err)
+{
+    c->leaving = false;
+    if (err) {
+        if (c->closing)
+            conn_close(c, true);
+        else
+            c->ops->broken(c, err);
+        return;
+    }
+    if (!c->closing)
+        _keep(c, data, len);
+    if (c->reading && !c->eof_seen)
+        event_add(&c->rev, NULL);
+    if (c->out || c->closing)
         _progress(c);
+    conn_pump(c);
 }
 
 /* Closing ----------------------------------------------------------------------------- */
@@ -355,10 +372,8 @@ static void _end(struct conn *c)
     }
     c->shut = true;
     conn_deadline(c, LINGER_NS);
-    if (!c->reading) {
-        c->reading = true;
-        event_add(&c->rev, NULL);
-    }
+    c->reading = false;
+    conn_read(c, true);
 }
 
 void conn_finish(struct conn *c, bool linger)
@@ -452,8 +467,12 @@ static void _on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     if (c->dead)
         return;
-    if (c->slot != SLOT_NONE)
+    if (c->kernel)
         kpath_wake(c);
+    if (c->leaving) {
+        conn_flush(c->worker);
+        return;
+    }
     if (!c->dead && (what & EV_WRITE)) {
         if (c->connecting)
             _on_connected(c);

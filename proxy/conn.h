@@ -1,7 +1,7 @@
 /*
  * One TCP socket of the daemon: buffered, non-blocking input and output on a worker's
- * event loop, a deadline, and the gate that keeps userspace writes behind the bytes
- * that the kernel path has redirected into the same socket.
+ * event loop, and a deadline. While the kernel path has the socket in its maps (kpath.h),
+ * userspace neither reads nor writes it: output is queued, as it is during a connect.
  *
  * Output of one event callback is staged and leaves with one system call when the
  * callback ends; what the socket does not take is queued and tells the owner, who
@@ -52,18 +52,19 @@ struct conn {
     uint64_t deadline;    /**< Monotonic ns; 0: none. */
     uint64_t timer_at;    /**< When `timer` fires; 0: not pending. */
     uint64_t sent;        /**< Bytes written by userspace since the socket exists. */
-    uint64_t received;    /**< Bytes read by userspace since the slot was taken. */
-    uint64_t sent_at_take; /**< `sent` when the kernel path last lost the connection. */
     uint64_t cookie;      /**< SO_COOKIE, with a slot. */
     uint32_t slot;        /**< Kernel-path slot, SLOT_NONE without. */
-    uint32_t activity;    /**< The slot's count when last looked at. */
+    uint32_t activity;    /**< The slot's count when last looked at... */
+    uint64_t active_at;   /**< ...and when it was last seen to have changed. */
     bool kernel : 1;      /**< The kernel path owns the connection, as far as we know. */
+    bool leaving : 1;     /**< Taken from the kernel path, not out of its maps yet: neither
+                           * read nor written to. */
+    bool leave_listed : 1;
     bool connecting : 1;
     bool reading : 1;     /**< Read events wanted. */
     bool writing : 1;     /**< Write event armed. */
     bool eof_seen : 1;
     bool write_failed : 1;
-    bool gated : 1;       /**< Output waits until redirected bytes have left. */
     bool pumping : 1;     /**< The input callback is on the stack. */
     bool pump_again : 1;
     bool closing : 1;     /**< Ends when the output has left. */
@@ -71,9 +72,8 @@ struct conn {
     bool shut : 1;        /**< Our FIN was sent. */
     bool dead : 1;        /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
-    bool gate_listed : 1;
     TAILQ_ENTRY(conn) link; /**< In the worker's list of live or dead connections. */
-    TAILQ_ENTRY(conn) gate; /**< In the worker's list of gated connections. */
+    TAILQ_ENTRY(conn) leave; /**< In the worker's list of connections that are leaving. */
     void (*release)(struct conn *c); /**< Frees the memory around the connection. */
 };
 
@@ -114,6 +114,12 @@ void conn_discard_output(struct conn *c);
 
 /** Sets the deadline to `ns` from now; 0 removes it. */
 void conn_deadline(struct conn *c, uint64_t ns);
+
+/** For kpath.c: from now on the socket is not read or written (`leaving` is set)... */
+void conn_suspend(struct conn *c);
+
+/** ...until now; `data` was read meanwhile and comes first. @param err The socket's error. */
+void conn_resume(struct conn *c, const char *data, size_t len, int err);
 
 /** Closes when all output has left.
  *

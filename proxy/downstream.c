@@ -176,10 +176,8 @@ static void _expired(struct conn *c)
 {
     struct downstream *d = downstream_of(c);
     struct exchange *x = d->x;
-    if (kpath_active(c)) {
-        downstream_clock(d);
+    if (c->kernel && !kpath_expired(c))
         return;
-    }
     if (c->out) {
         if (x)
             exchange_cancel(x);

@@ -389,6 +389,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
         _describe(x, m);
     if (m && known && x->body == HTTP1_BODY_NONE)
         _write_head(x, head, m);
+    x->want_donate = true;
     u->reused = true;
     u->scanned = 0;
     upstream_bind(x, u);

@@ -25,6 +25,9 @@ struct downstream {
     uint32_t scanned;     /**< Bytes of the head at hand already searched for its end. */
     uint32_t picked;      /**< Endpoint id + 1 that the kernel path chose but had no idle
                            * connection to; 0 without. */
+    uint32_t promotions;  /**< Times it was given to the kernel path. */
+    uint32_t promote_at;  /**< Not again before this many requests... */
+    uint32_t penalty;     /**< ...after a fallback, and the wait that led to it. */
     bool kernel_refused;  /**< Can not be promoted (socket refused by the map). */
 };
 

@@ -247,6 +247,23 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd)
     return 0;
 }
 
+void kernel_remove(struct kpath *k, uint32_t slot)
+{
+    /* Nothing is there any more after a reset, which removes the socket by itself. */
+    bpf_map_delete_elem(k->socks_fd, &slot);
+}
+
+int kernel_inspect(struct kpath *k, uint32_t slot)
+{
+    char packet[64] = {0};
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+    memcpy(packet, &slot, sizeof(slot));
+    int r = bpf_prog_test_run_opts(bpf_program__fd(k->skel->progs.skein_inspect), &opts);
+    if (r)
+        return r;
+    return opts.retval ? -ENOENT : 0;
+}
+
 /* Counters ---------------------------------------------------------------------------- */
 
 /* Adds up the per-CPU values of one element, 64 bits at a time. */

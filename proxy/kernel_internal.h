@@ -60,6 +60,13 @@ static inline bool slot_cas(struct slot *s, uint64_t *expected, uint64_t desired
  * @return 0 or -errno, with nothing left behind. */
 int kernel_insert(struct kpath *k, uint32_t slot, int fd);
 
+/** Takes a slot's socket out of the SOCKMAP. */
+void kernel_remove(struct kpath *k, uint32_t slot);
+
+/** Makes a slot show where its socket's reader is: copied_seq and parsed_seq.
+ * @return 0 or -errno. */
+int kernel_inspect(struct kpath *k, uint32_t slot);
+
 /** Prepares a slot's memory for a connection that the kernel path owns. @return its ref. */
 uint32_t kernel_init_slot(struct kpath *k, uint32_t slot, bool upstream);
 
@@ -71,6 +78,9 @@ uint64_t kernel_cookie(int fd);
 
 /** Bytes that a TCP socket's send queue has ever taken: sent or waiting. */
 uint64_t tcp_written(int fd);
+
+/** Whether the connection is neither reset nor closed. */
+bool tcp_alive(int fd);
 
 /** Runs the hazards that matter over loopback. @return 0, or -ENOTRECOVERABLE with `why`. */
 int kernel_selftest(struct kpath *k, char *why, size_t why_len);

@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "http.h"
 #include "kernel_internal.h"
@@ -11,15 +12,24 @@
 #include "takeover.h"
 #include "worker.h"
 
-/** How often gated connections are looked at. */
-#define GATE_POLL_US 500
+/** How often connections that are leaving are looked at: at first, and at most. */
+#define LEAVE_POLL_US     200
+#define LEAVE_POLL_MAX_US 20000
+
+/** Longest time between two looks at a connection that the kernel path owns. */
+#define WATCH_MAX_NS (5ULL * 1000 * 1000 * 1000)
+
+/** Requests a connection spends in userspace after it has fallen back, doubled each time that
+ * it did not carry at least as many on the kernel path before it fell back again. */
+#define PENALTY_MAX 1024
 
 struct kpath_worker {
     struct kpath *k;
     uint32_t *free; /**< Slots of this worker that nobody uses. */
     uint32_t n_free;
-    struct conn_list gated;
-    struct event gate_timer;
+    struct conn_list leaving;
+    struct event leave_timer;
+    unsigned leave_poll_us;
 };
 
 static struct slot *_slot(const struct conn *c)
@@ -42,7 +52,6 @@ static bool _acquire_slot(struct conn *c)
         return false;
     c->slot = kw->free[--kw->n_free];
     kw->k->conns[c->slot] = c;
-    c->received = 0;
     atomic_fetch_add_explicit(&kw->k->in_use, 1, memory_order_relaxed);
     return true;
 }
@@ -56,6 +65,8 @@ static void _release_slot(struct conn *c)
     atomic_fetch_sub_explicit(&kw->k->in_use, 1, memory_order_relaxed);
 }
 
+static void _watch(struct conn *c);
+
 /* Puts the connection into the maps; from then on the programs see its bytes. */
 static int _insert(struct conn *c)
 {
@@ -67,27 +78,12 @@ static int _insert(struct conn *c)
         c->kernel = false;
         kernel_forget(k, c->slot, c->cookie);
         _release_slot(c);
+        return r;
     }
-    return r;
-}
-
-/* Gives a connection that userspace owned back to the programs, unless something was passed
- * up meanwhile that userspace has not read. */
-static bool _give_back(struct conn *c)
-{
-    struct slot *s = _slot(c);
-    uint64_t w = slot_owner(s);
-    if (!(w & OWNER_USER) || (w & OWNER_BUSY) || c->gated)
-        return false;
-    if (__atomic_load_n(&s->passed, __ATOMIC_ACQUIRE) != c->received)
-        return false;
-    if (c->sent != c->sent_at_take)
-        s->tx_valid = 0;
-    c->kernel = true;
-    if (slot_cas(s, &w, w & ~OWNER_USER))
-        return true;
-    c->kernel = false;
-    return false;
+    c->activity = 0;
+    c->active_at = conn_now();
+    _watch(c);
+    return 0;
 }
 
 /* Downstream -------------------------------------------------------------------------- */
@@ -97,39 +93,41 @@ static bool _may_promote(const struct downstream *d)
     const struct conn *c = &d->c;
     if (!c->worker->kpath || c->worker->draining || !d->listener || d->listener->rt->kernel_id == UINT32_MAX)
         return false;
-    if (d->x || c->dead || c->closing || c->kernel || c->eof_seen || c->write_failed || c->out || c->in)
+    if (d->x || c->dead || c->closing || c->slot != SLOT_NONE || c->eof_seen || c->write_failed || c->out || c->in)
         return false;
-    return c->reading && d->requests >= c->worker->runtime->conf->datapath.promote_after;
-}
-
-static void _promote_new(struct downstream *d)
-{
-    struct kpath *k = d->c.worker->kpath->k;
-    if (d->kernel_refused || !_acquire_slot(&d->c))
-        return;
-    kernel_init_slot(k, d->c.slot, false);
-    struct slot *s = _slot(&d->c);
-    s->listener = d->listener->rt->kernel_id;
-    s->stats_id = d->listener->rt->id;
-    s->pool = d->c.worker->id;
-    if (_insert(&d->c)) {
-        d->kernel_refused = true;
-        return;
-    }
-    stat_add(&d->c.worker->stats.listeners[d->listener_id].promoted, 1);
+    return c->reading && !d->kernel_refused && d->requests >= c->worker->runtime->conf->datapath.promote_after &&
+           d->requests >= d->promote_at;
 }
 
 void kpath_promote(struct downstream *d)
 {
+    struct conn *c = &d->c;
     if (!_may_promote(d))
         return;
-    conn_flush(d->c.worker);
-    if (d->c.out || d->c.dead || d->c.write_failed)
+    conn_flush(c->worker);
+    if (c->out || c->dead || c->write_failed || !_acquire_slot(c))
         return;
-    if (d->c.slot == SLOT_NONE)
-        _promote_new(d);
-    else if (_give_back(&d->c))
-        stat_add(&d->c.worker->stats.listeners[d->listener_id].returned, 1);
+    kernel_init_slot(c->worker->kpath->k, c->slot, false);
+    struct slot *s = _slot(c);
+    s->listener = d->listener->rt->kernel_id;
+    s->stats_id = d->listener->rt->id;
+    s->pool = c->worker->id;
+    if (_insert(c)) {
+        d->kernel_refused = true;
+        return;
+    }
+    struct listener_stats *stats = &c->worker->stats.listeners[d->listener_id];
+    stat_add(d->promotions++ ? &stats->returned : &stats->promoted, 1);
+}
+
+/* After a fallback: stays longer in userspace if the kernel path was of little use. */
+static void _penalize(struct downstream *d)
+{
+    if (_slot(&d->c)->activity > d->penalty)
+        d->penalty = 1;
+    else if (d->penalty < PENALTY_MAX)
+        d->penalty = d->penalty ? d->penalty * 2 : 1;
+    d->promote_at = d->requests + d->penalty;
 }
 
 /* Upstream ---------------------------------------------------------------------------- */
@@ -168,10 +166,15 @@ static void _pool_leave(struct upstream *u)
     u->pool_index = UINT32_MAX;
 }
 
-static bool _donate_new(struct upstream *u)
+bool kpath_donate(struct upstream *u)
 {
-    struct kpath *k = u->c.worker->kpath->k;
-    if (u->endpoint >= k->n_endpoints || !_acquire_slot(&u->c))
+    struct conn *c = &u->c;
+    if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading ||
+        c->slot != SLOT_NONE)
+        return false;
+    conn_flush(c->worker);
+    struct kpath *k = c->worker->kpath->k;
+    if (c->dead || c->out || c->write_failed || u->endpoint >= k->n_endpoints || !_acquire_slot(c))
         return false;
     kernel_init_slot(k, u->c.slot, true);
     struct slot *s = _slot(&u->c);
@@ -191,26 +194,10 @@ static bool _donate_new(struct upstream *u)
     return false;
 }
 
-bool kpath_donate(struct upstream *u)
-{
-    struct conn *c = &u->c;
-    if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading)
-        return false;
-    conn_flush(c->worker);
-    if (c->dead || c->out || c->write_failed)
-        return false;
-    if (c->slot == SLOT_NONE)
-        return _donate_new(u);
-    if (!_give_back(c))
-        return false;
-    _pool_put(u);
-    return true;
-}
+/* Taking ------------------------------------------------------------------------------ */
 
-/* Taking over ------------------------------------------------------------------------- */
-
-/* Makes userspace the owner: programs of the connection pass everything up from now on, and
- * none of them is at work. @return The owner word. */
+/* Makes userspace the owner: the programs redirect nothing from the connection any more, and
+ * its verdict is not at work. @return The owner word. */
 static uint64_t _take(struct conn *c)
 {
     struct slot *s = _slot(c);
@@ -222,10 +209,8 @@ static uint64_t _take(struct conn *c)
         else if ((w & OWNER_USER) || slot_cas(s, &w, w | OWNER_USER))
             break;
     }
-    if (c->kernel)
-        c->sent_at_take = c->sent;
     c->kernel = false;
-    c->gated = true; /* Until kpath_drained() says otherwise. */
+    conn_suspend(c);
     return slot_owner(s);
 }
 
@@ -240,147 +225,249 @@ static struct conn *_partner(struct conn *c, uint64_t owner)
     return ref ? c->worker->kpath->k->conns[ref_index(ref)] : NULL;
 }
 
-/* Takes both sides. @return Whether they still had a lease, which is theirs no more. */
+/* Takes the connection and, if it has a lease, the other side too.
+ * @return Whether they still had a lease, which is theirs no more. */
 static bool _take_pair(struct conn *c, struct conn **partner)
 {
     uint64_t w = _take(c);
     struct conn *p = _partner(c, w);
+    *partner = p;
     if (!p)
         return false;
-    _take(p);
-    *partner = p;
     /* The upstream side may have completed the response between the two. */
+    uint64_t pw = _take(p);
     w = slot_owner(_slot(c));
-    uint64_t pw = slot_owner(_slot(p));
-    bool holds = owner_lease(w) && owner_lease(pw);
     _clear_lease(_slot(c));
     _clear_lease(_slot(p));
-    return holds;
+    return owner_lease(w) && owner_lease(pw);
 }
 
-/* An upstream connection that turned out to be idle goes where it can be used. */
-static void _settle_upstream(struct upstream *u)
+/* Leaving the maps -------------------------------------------------------------------- */
+
+/* A copy of what was passed up. It is read without being consumed: consuming would move
+ * TCP's idea of the reader past what strparser has not seen (docs/architecture.md, copied
+ * sequence). @return false if it is not all there yet. */
+static bool _peek_passed(struct conn *c, char **data, size_t len)
 {
-    u->c.gated = false; /* A complete response proves that the request has left. */
-    if (!kpath_donate(u))
-        upstream_park(u);
+    *data = NULL;
+    if (!len)
+        return true;
+    *data = malloc(len);
+    if (!*data)
+        abort();
+    return recv(c->fd, *data, len, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)len;
+}
+
+/* Whether TCP and strparser agree on where the reader is. If not, asks the kernel to run
+ * strparser once more, which makes them agree. */
+static bool _reader_agrees(struct conn *c)
+{
+    struct slot *s = _slot(c);
+    int one = 1;
+    if (kernel_inspect(c->worker->kpath->k, c->slot))
+        return false;
+    if (s->copied_seq == s->parsed_seq)
+        return true;
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
+    return false;
+}
+
+/* The socket's error without the one that the parser left. */
+static int _socket_error(int fd)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len))
+        return errno;
+    return err == PARSER_GAVE_UP ? 0 : err;
+}
+
+static void _free_slot(struct conn *c)
+{
+    kernel_forget(c->worker->kpath->k, c->slot, c->cookie);
+    _release_slot(c);
+}
+
+/* Takes the connection out of the maps if that loses nothing. @return Whether it left. */
+static bool _try_leave(struct conn *c)
+{
+    struct slot *s = _slot(c);
+    struct kpath *k = c->worker->kpath->k;
+    char *data = NULL;
+    bool alive = tcp_alive(c->fd);
+    size_t passed = __atomic_load_n(&s->passed, __ATOMIC_ACQUIRE);
+    if (alive && tcp_written(c->fd) < c->sent + __atomic_load_n(&s->redirected, __ATOMIC_ACQUIRE))
+        return false;
+    if (alive && passed && (!_peek_passed(c, &data, passed) || !_reader_agrees(c))) {
+        free(data);
+        return false;
+    }
+    kernel_remove(k, c->slot);
+    if (c->upstream)
+        _pool_leave(upstream_of(c));
+    _free_slot(c);
+    int err = _socket_error(c->fd);
+    conn_resume(c, data, data ? passed : 0, err || alive ? err : ECONNRESET);
+    free(data);
+    return true;
+}
+
+static void _arm_leave(struct kpath_worker *kw)
+{
+    struct timeval tv = {.tv_usec = kw->leave_poll_us};
+    event_add(&kw->leave_timer, &tv);
+}
+
+/* Lets a taken connection leave now, or as soon as it can. */
+static void _leave(struct conn *c)
+{
+    struct kpath_worker *kw = c->worker->kpath;
+    if (_try_leave(c))
+        return;
+    TAILQ_INSERT_TAIL(&kw->leaving, c, leave);
+    c->leave_listed = true;
+    kw->leave_poll_us = LEAVE_POLL_US;
+    _arm_leave(kw);
+}
+
+static void _unlist(struct conn *c)
+{
+    if (c->leave_listed)
+        TAILQ_REMOVE(&c->worker->kpath->leaving, c, leave);
+    c->leave_listed = false;
+}
+
+static void _on_leave(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    struct kpath_worker *kw = w->kpath;
+    struct conn *c;
+    unsigned n = 0;
+    bool left = false;
+    (void)fd;
+    (void)what;
+    TAILQ_FOREACH(c, &kw->leaving, leave)
+        n++;
+    while (n-- && (c = TAILQ_FIRST(&kw->leaving))) {
+        _unlist(c);
+        if (_try_leave(c)) {
+            left = true;
+            continue;
+        }
+        TAILQ_INSERT_TAIL(&kw->leaving, c, leave);
+        c->leave_listed = true;
+    }
+    conn_flush(w);
+    /* A slow reader may take its time: look less often while nothing happens. */
+    kw->leave_poll_us = left ? LEAVE_POLL_US : kw->leave_poll_us * 2;
+    if (kw->leave_poll_us > LEAVE_POLL_MAX_US)
+        kw->leave_poll_us = LEAVE_POLL_MAX_US;
+    if (!TAILQ_EMPTY(&kw->leaving))
+        _arm_leave(kw);
+}
+
+/* Taking over ------------------------------------------------------------------------- */
+
+/* A taken connection without a lease is idle. */
+static void _idle(struct conn *c)
+{
+    if (c->upstream) {
+        _pool_hide(upstream_of(c));
+        upstream_park(upstream_of(c));
+    } else {
+        downstream_of(c)->picked = _slot(c)->picked;
+        downstream_clock(downstream_of(c));
+    }
 }
 
 void kpath_wake(struct conn *c)
 {
-    struct conn *p = NULL;
+    struct conn *p;
     if (!c->kernel)
         return;
     bool leased = _take_pair(c, &p);
-    struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
+    if (!c->upstream)
+        _penalize(downstream_of(c));
+    if (p && !p->upstream)
+        _penalize(downstream_of(p));
     if (leased) {
+        struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
         _pool_hide(upstream_of(u));
         takeover(downstream_of(d), upstream_of(u), _slot(d), _slot(u));
-        return;
+    } else {
+        _idle(c);
+        if (p)
+            _idle(p);
     }
-    if (p && p->upstream)
-        _settle_upstream(upstream_of(p));
-    if (p && !p->upstream)
-        kpath_promote(downstream_of(p));
-    if (c->upstream) {
-        c->gated = false;
-        _pool_hide(upstream_of(c));
-        upstream_park(upstream_of(c));
-    } else if (_slot(c)->picked) {
-        downstream_of(c)->picked = _slot(c)->picked;
-        _slot(c)->picked = 0;
-    }
+    if (!c->dead)
+        _leave(c);
+    if (p && !p->dead)
+        _leave(p);
 }
 
 void kpath_detach(struct conn *c)
 {
     struct conn *p = NULL;
-    if (c->gate_listed) {
-        TAILQ_REMOVE(&c->worker->kpath->gated, c, gate);
-        c->gate_listed = false;
-    }
-    if (c->slot == SLOT_NONE)
+    _unlist(c);
+    if (!c->kernel)
         return;
-    if (c->kernel && _take_pair(c, &p)) {
+    bool leased = _take_pair(c, &p);
+    if (c->upstream)
+        _pool_hide(upstream_of(c));
+    if (!p)
+        return;
+    if (leased) {
         /* The other side has lost its counterpart in the middle of a message. */
         conn_close(p, true);
-    } else if (p) {
-        if (p->upstream)
-            _settle_upstream(upstream_of(p));
-        else
-            kpath_promote(downstream_of(p));
     } else {
-        _take(c);
+        _idle(p);
+        if (!p->dead)
+            _leave(p);
     }
-    if (c->upstream)
-        _pool_leave(upstream_of(c));
 }
 
 void kpath_free_slot(struct conn *c)
 {
     if (c->slot == SLOT_NONE)
         return;
-    kernel_forget(c->worker->kpath->k, c->slot, c->cookie);
-    _release_slot(c);
-}
-
-/* Drain gate -------------------------------------------------------------------------- */
-
-bool kpath_drained(struct conn *c)
-{
-    if (c->slot == SLOT_NONE)
-        return true;
-    return tcp_written(c->fd) >= c->sent + __atomic_load_n(&_slot(c)->redirected, __ATOMIC_ACQUIRE);
-}
-
-static void _arm_gate(struct kpath_worker *kw)
-{
-    struct timeval tv = {.tv_usec = GATE_POLL_US};
-    if (!event_pending(&kw->gate_timer, EV_TIMEOUT, NULL))
-        event_add(&kw->gate_timer, &tv);
-}
-
-void kpath_gate(struct conn *c)
-{
-    struct kpath_worker *kw = c->worker->kpath;
-    if (!c->gate_listed) {
-        TAILQ_INSERT_TAIL(&kw->gated, c, gate);
-        c->gate_listed = true;
-    }
-    _arm_gate(kw);
-}
-
-static void _on_gate(evutil_socket_t fd, short what, void *arg)
-{
-    struct worker *w = arg;
-    struct kpath_worker *kw = w->kpath;
-    struct conn *c;
-    unsigned n = 0;
-    (void)fd;
-    (void)what;
-    TAILQ_FOREACH(c, &kw->gated, gate)
-        n++;
-    /* Each once: one that is still closed lists itself again, at the end. */
-    while (n-- && (c = TAILQ_FIRST(&kw->gated))) {
-        TAILQ_REMOVE(&kw->gated, c, gate);
-        c->gate_listed = false;
-        conn_gate_opened(c);
-    }
-    conn_flush(w);
-    if (!TAILQ_EMPTY(&kw->gated))
-        _arm_gate(kw);
+    if (c->upstream)
+        _pool_leave(upstream_of(c));
+    _free_slot(c);
 }
 
 /* The rest ---------------------------------------------------------------------------- */
 
-bool kpath_active(struct conn *c)
+/* How often a connection that the kernel path owns is looked at: often enough for the
+ * shortest of the timeouts that may end it. */
+static void _watch(struct conn *c)
 {
-    if (!c->kernel)
-        return false;
+    const struct conf_timeouts *t = &c->worker->runtime->conf->timeouts;
+    uint64_t shortest = t->idle;
+    if (t->response < shortest)
+        shortest = t->response;
+    if (t->body < shortest)
+        shortest = t->body;
+    if (t->write < shortest)
+        shortest = t->write;
+    shortest /= 4;
+    conn_deadline(c, shortest > WATCH_MAX_NS ? WATCH_MAX_NS : shortest);
+}
+
+bool kpath_expired(struct conn *c)
+{
     uint32_t now = __atomic_load_n(&_slot(c)->activity, __ATOMIC_RELAXED);
     bool active = now != c->activity;
-    c->activity = now;
-    return active;
+    if (active) {
+        c->activity = now;
+        c->active_at = conn_now();
+    } else if (owner_lease(slot_owner(_slot(c)))) {
+        kpath_wake(c);
+        return false;
+    } else if (conn_now() - c->active_at >= c->worker->runtime->conf->timeouts.idle) {
+        return true;
+    }
+    _watch(c);
+    return false;
 }
 
 void kpath_reload(struct worker *w)
@@ -390,7 +477,7 @@ void kpath_reload(struct worker *w)
         return;
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
-        if (c->upstream || c->slot == SLOT_NONE || !downstream_of(c)->listener)
+        if (c->upstream || !c->kernel || !downstream_of(c)->listener)
             continue;
         uint32_t id = downstream_of(c)->listener->rt->kernel_id;
         if (id == UINT32_MAX)
@@ -418,8 +505,8 @@ int kpath_worker_init(struct worker *w, struct kpath *k)
     for (uint32_t i = 0; i < share; i++)
         kw->free[i] = w->id * share + (share - 1 - i);
     kw->n_free = share;
-    TAILQ_INIT(&kw->gated);
-    event_assign(&kw->gate_timer, w->base, -1, 0, _on_gate, w);
+    TAILQ_INIT(&kw->leaving);
+    event_assign(&kw->leave_timer, w->base, -1, 0, _on_leave, w);
     w->kpath = kw;
     return 0;
 }

@@ -1,10 +1,11 @@
 /*
- * The daemon's half of the kernel path: giving connections to the BPF programs, taking
- * them back when something needs userspace, and knowing when redirected bytes have left.
+ * The daemon's half of the kernel path: giving connections to the BPF programs and taking
+ * them back when something needs userspace.
  *
- * Every connection that was ever given away keeps its slot and its place in the SOCKMAP
- * until it closes; giving back and taking are changes of the slot's owner word
- * (include/skein/slot.h) and cost no system call.
+ * A connection is on the kernel path as long as it is in the SOCKMAP. It leaves for good
+ * (and may be promoted again later): taken by its owner word (skein/slot.h), then removed
+ * from the maps as soon as everything redirected into it is in TCP's hands. From then on it
+ * is an ordinary socket.
  */
 #pragma once
 
@@ -23,8 +24,9 @@ struct worker;
 int kpath_worker_init(struct worker *w, struct kpath *k);
 void kpath_worker_free(struct worker *w);
 
-/** Called at every event of a connection that has a slot: if the kernel path owns it, takes
- * it (and the connection leased to it) over into userspace. */
+/** Takes a connection that the kernel path owns, together with the connection leased to it:
+ * what they were doing becomes an exchange in userspace. Called at every event of such a
+ * connection. Until it has left the maps the connection is `leaving`. */
 void kpath_wake(struct conn *c);
 
 /** Offers an idle downstream connection to the kernel path, after an exchange. */
@@ -40,15 +42,10 @@ void kpath_detach(struct conn *c);
 /** After close(), when no program can run for the socket any more: frees its slot. */
 void kpath_free_slot(struct conn *c);
 
-/** Whether every byte redirected into the connection's socket is in TCP's hands. */
-bool kpath_drained(struct conn *c);
-
-/** Polls kpath_drained() until the gate of the connection opens. */
-void kpath_gate(struct conn *c);
-
-/** Whether the kernel path has forwarded anything for the connection since last asked
- * (idle and response timeouts ask before they act). */
-bool kpath_active(struct conn *c);
+/** The deadline of a connection that the kernel path owns has passed: takes it over if it
+ * waits for a response (userspace has the precise clocks), otherwise looks again later.
+ * @return true if it has been idle for as long as it may: the caller closes it. */
+bool kpath_expired(struct conn *c);
 
 /** Points all of a worker's promoted connections to the listeners of a new configuration. */
 void kpath_reload(struct worker *w);

@@ -125,6 +125,37 @@ static void _teardown(struct bench *b)
     memset(b->k->clusters, 0, sizeof(*b->k->clusters));
 }
 
+/* Whether exactly `want` can be read, without consuming it. */
+static bool _peeks(int fd, const char *want)
+{
+    char got[256];
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    size_t len = strlen(want);
+    return poll(&p, 1, WAIT_MS) == 1 && recv(fd, got, sizeof(got), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)len &&
+           memcmp(got, want, len) == 0;
+}
+
+/* What the parser does not take stays in TCP's queue, whole, once the socket is out of the
+ * map: here a response that nobody asked for. */
+static const char *_check_give_up(struct bench *b)
+{
+    struct pollfd p = {.fd = b->up.near, .events = POLLIN};
+    int err = 0;
+    socklen_t len = sizeof(err);
+    __atomic_fetch_and(&b->k->slots[UP_SLOT].owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
+    if (!_send(b->up.far, _response) || poll(&p, 1, WAIT_MS) != 1)
+        return "the parser can not give up";
+    if (kernel_inspect(b->k, UP_SLOT))
+        return "a socket's reader can not be inspected";
+    if (b->k->slots[UP_SLOT].copied_seq != b->k->slots[UP_SLOT].parsed_seq)
+        return "giving up moves the reader";
+    kernel_remove(b->k, UP_SLOT);
+    getsockopt(b->up.near, SOL_SOCKET, SO_ERROR, &err, &len);
+    if (err != PARSER_GAVE_UP || !_arrives(b->up.near, _response))
+        return "bytes are lost when a socket leaves the map";
+    return NULL;
+}
+
 /* Each check: NULL if it holds, otherwise the hazard's name. */
 static const char *_check(struct bench *b)
 {
@@ -145,11 +176,11 @@ static const char *_check(struct bench *b)
     /* Two messages in one segment: the second is found by its offset, and is passed up
      * because the first is outstanding. */
     snprintf(two, sizeof(two), "%s%s", _request, _request);
-    if (!_send(b->down.far, two) || !_arrives(b->up.far, _request) || !_arrives(b->down.near, _request))
+    if (!_send(b->down.far, two) || !_arrives(b->up.far, _request) || !_peeks(b->down.near, _request))
         return "message offsets are not what strparser says";
     if (!(slot_owner(d) & OWNER_USER) || d->passed != strlen(_request))
         return "passed bytes can not be counted";
-    return NULL;
+    return _check_give_up(b);
 }
 
 static void _clear_counters(struct kpath *k)

@@ -8,12 +8,26 @@
 
 #include "kernel_internal.h"
 
+/* From include/net/tcp_states.h, where userspace can not see it. */
+#define STATE_CLOSE 7
+
+static bool _info(int fd, struct tcp_info *ti)
+{
+    socklen_t len = sizeof(*ti);
+    memset(ti, 0, sizeof(*ti));
+    return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, ti, &len);
+}
+
+bool tcp_alive(int fd)
+{
+    struct tcp_info ti;
+    return _info(fd, &ti) && ti.tcpi_state != STATE_CLOSE;
+}
+
 uint64_t tcp_written(int fd)
 {
     struct tcp_info ti;
-    socklen_t len = sizeof(ti);
-    memset(&ti, 0, sizeof(ti));
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &len))
+    if (!_info(fd, &ti))
         return 0;
     return ti.tcpi_bytes_sent - ti.tcpi_bytes_retrans + ti.tcpi_notsent_bytes;
 }

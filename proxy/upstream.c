@@ -118,10 +118,8 @@ static void _expired(struct conn *c)
 {
     struct upstream *u = upstream_of(c);
     struct exchange *x = u->x;
-    if (kpath_active(c)) {
-        conn_deadline(c, c->worker->runtime->conf->timeouts.idle);
+    if (c->kernel && !kpath_expired(c))
         return;
-    }
     if (!x) {
         kpath_wake(c);
         if (!u->x)
@@ -262,16 +260,13 @@ void upstream_park(struct upstream *u)
 void upstream_release(struct exchange *x)
 {
     struct upstream *u = x->u;
-    /* One that is in the kernel path's maps already belongs there. */
-    bool donate = x->want_donate || u->c.slot != SLOT_NONE;
+    bool donate = x->want_donate;
     x->u = NULL;
     u->x = NULL;
     if (u->c.dead)
         return;
-    if (donate && !u->c.eof_seen && !u->c.out && !u->c.worker->draining && kpath_donate(u)) {
-        conn_deadline(&u->c, u->c.worker->runtime->conf->timeouts.idle);
+    if (donate && !u->c.eof_seen && !u->c.out && !u->c.worker->draining && kpath_donate(u))
         return;
-    }
     upstream_park(u);
 }
 

@@ -82,4 +82,3 @@ void worker_conn_gone(struct worker *w);
 
 /* conn.c, for the worker's loop only. */
 void conn_reap(struct worker *w);
-void conn_gate_opened(struct conn *c);

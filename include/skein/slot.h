@@ -4,28 +4,26 @@
  *
  * Who may change what is settled by the owner word, changed only by atomic operations:
  *
- *   bit 0       USER   userspace owns the connection: programs pass everything up
- *   bit 1       BUSY   a program is at work with this connection and its lease
+ *   bit 0       USER   userspace owns the connection: programs redirect nothing more
+ *   bit 1       BUSY   the verdict is at work with this connection and its lease
  *   bit 2       UP     role: upstream connection
  *   bits 3-14   own generation (12 bits)
  *   bits 15-26  lease: generation of the other side (12 bits)
  *   bits 27-44  lease: slot of the other side, plus 1; 0 = no lease (18 bits)
- *   bits 45-63  sequence: number of times that something was passed up (19 bits)
  *
- * - BUSY is set by the connection's own programs, by a compare-and-swap that names the
- *   generation, and cleared by them. A socket's programs run one at a time.
- * - The daemon changes a word only while BUSY is clear, by compare-and-swap.
- * - A program sets USER (and counts the sequence up) while it holds BUSY; the daemon sets
- *   USER to take a connection, and clears it to give it back: that compare-and-swap fails
- *   if anything was passed up since the daemon compared `passed` with what it has read.
- * - A lease is written on the upstream word first (by the downstream connection's program,
+ * - BUSY is set by the connection's own verdict, by a compare-and-swap that names the
+ *   generation, and cleared by it. A socket's programs run one at a time.
+ * - The daemon takes a connection by setting USER, with a compare-and-swap that demands
+ *   BUSY to be clear. Programs set USER when they give up on a connection. Nobody clears
+ *   it: a connection that goes back to the kernel path gets a new generation.
+ * - A lease is written on the upstream word first (by the downstream connection's verdict,
  *   with a compare-and-swap that demands an idle, not BUSY, not USER word of the expected
  *   generation), then on the downstream word. It is cleared by the upstream connection's
- *   program when the response is complete, downstream word first, or by the daemon when it
+ *   verdict when the response is complete, downstream word first, or by the daemon when it
  *   has taken both sides.
- * - A program touches the other side's slot only while it holds its own BUSY and has seen
+ * - A verdict touches the other side's slot only while it holds its own BUSY and has seen
  *   the lease; the daemon frees a slot only after it has taken both sides. So a slot is
- *   never reused under a program's hands.
+ *   never reused under a verdict's hands.
  */
 #pragma once
 
@@ -48,8 +46,13 @@
 #define OWNER_LEASE_SHIFT 15
 #define OWNER_LEASE_BITS 30
 #define OWNER_LEASE_MASK (((1ULL << OWNER_LEASE_BITS) - 1) << OWNER_LEASE_SHIFT)
-#define OWNER_SEQ_SHIFT  45
-#define OWNER_SEQ_ONE    (1ULL << OWNER_SEQ_SHIFT)
+
+/** errno that the parser leaves on a socket when it gives up on it: strparser stops, and what
+ * it has not consumed stays in TCP's receive queue. */
+#define PARSER_GAVE_UP 125 /* ECANCELED */
+
+/** Longest slice: below any receive buffer, which strparser demands of a message. */
+#define SLICE_MAX 65536
 
 /** Slots that the lease field can name. */
 #define SLOTS_MAX ((1U << 18) - 1)
@@ -105,14 +108,14 @@ struct host_key {
 
 /** What the parser found out for the verdict about the bytes it has cut off. */
 enum slice_kind {
-    SLICE_PASS, /**< For userspace; `slice_reason` says why. */
+    SLICE_PASS, /**< Into the socket's own queue, for userspace; `slice_reason` says why. */
     SLICE_HEAD, /**< A head and as much of the body as is there. */
     SLICE_BODY, /**< Body bytes of the message at hand. */
 };
 
 struct slot {
     __u64 owner;
-    __u64 passed;     /**< Bytes passed to userspace since the connection has the slot. */
+    __u64 passed;     /**< Bytes put into the socket's own queue for userspace. */
     __u64 redirected; /**< Bytes redirected into this connection's socket. */
     __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring. */
     __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
@@ -122,7 +125,9 @@ struct slot {
     __u32 pool;       /**< Downstream: number of its worker. Upstream: index of its pool. */
     __u32 pool_index; /**< Upstream: place in its pool. */
     __u32 activity;   /**< Counts slices; the daemon's timeouts look at it. */
-    __u32 picked;     /**< Downstream: endpoint id chosen for a request that was then passed, + 1. */
+    __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
+    __u32 copied_seq; /**< skein_inspect: where TCP believes the reader to be... */
+    __u32 parsed_seq; /**< ...and where strparser is. */
     __u32 slice_len;
     __u8 slice_kind;
     __u8 slice_reason;

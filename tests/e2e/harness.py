@@ -8,6 +8,7 @@ nothing at all could run the exit status is 77.
 import argparse
 import faulthandler
 import itertools
+import json
 import os
 import re
 import sys
@@ -20,6 +21,11 @@ from wire import DEADLINE, SANITIZED, Client, Ended
 
 WARM_UPS = 3  # requests after which a connection has certainly been promoted
 _serial = itertools.count()
+
+
+def copy_config(config):
+    """A deep copy, to change and reload."""
+    return json.loads(json.dumps(config))
 
 
 def unique(prefix="t"):

@@ -1,5 +1,4 @@
 """SIGTERM drains, SIGHUP reloads; neither costs a client its response."""
-import json
 import signal
 import threading
 import time
@@ -158,12 +157,9 @@ class DrainTest(OwnSkeinTest):
 
 
 class ReloadTest(OwnSkeinTest):
-    def rewritten(self, **changes):
-        return json.loads(json.dumps({**self.config, **changes}))
-
     def with_answer(self, body):
         """The configuration with one more route in front."""
-        config = self.rewritten()
+        config = harness.copy_config(self.config)
         config["listeners"][0]["routes"].insert(
             0, {"match": {"path": "/version"}, "respond": {"status": 200, "body": body}})
         return config
@@ -183,7 +179,7 @@ class ReloadTest(OwnSkeinTest):
         other = Origin("other")
         other.default = lambda conn, request: conn.send(reply(b"other"))
         try:
-            config = self.rewritten()
+            config = harness.copy_config(self.config)
             config["clusters"][0]["endpoints"] = [{"address": hostport(other.address)}]
             self.warm()
             self.skein.reload(config)
@@ -199,7 +195,7 @@ class ReloadTest(OwnSkeinTest):
         self.skein.reload("listeners: [\n")
         wait_for(lambda: f"{self.skein.file}:" in self.skein.stderr(), "the error is logged")
         self.assertEqual(self.warm().get("/x").status, 200)
-        config = self.rewritten()
+        config = harness.copy_config(self.config)
         config["listeners"][0]["routes"][1]["cluster"] = "nowhere"
         self.skein.reload(config)
         wait_for(lambda: "nowhere" in self.skein.stderr(), "the error is logged")

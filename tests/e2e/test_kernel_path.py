@@ -1,0 +1,356 @@
+"""Only with `kernel: on`: who is carried, identity of responses, deaths, slots."""
+import hashlib
+import random
+import threading
+
+import harness
+from harness import Client, Ended, ProxyTest, unique, wait_for
+from origin import answer, raw_answer, reply
+from wire import make_chunked, make_request, pattern
+
+
+def together(work, count, *args):
+    """Runs work(number, *args) in threads; returns the exceptions."""
+    wrong = []
+
+    def run(number):
+        try:
+            work(number, *args)
+        except Exception as error:  # noqa: report any
+            wrong.append(f"{number}: {error!r}")
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(harness.DEADLINE * 10)
+    return wrong
+
+
+class KernelTest(ProxyTest):
+    paths = ("on",)
+
+    def kernel_messages(self, send):
+        """Messages that the kernel carried and userspace carried during send()."""
+        def count():
+            return (self.skein.messages(path="kernel"), self.skein.messages(path="userspace"))
+        before = count()
+        send()
+        return tuple(int(b - a) for a, b in zip(before, count()))
+
+
+class WhatIsCarriedTest(KernelTest):
+    def carried(self, raw, method="GET"):
+        """A request on a promoted connection, and the next one: both must be right."""
+        client = self.warm()
+
+        def send():
+            client.send(raw)
+            self.assertLess(client.read_response(method).status, 500)
+        counts = self.kernel_messages(send)
+        self.assertEqual(client.get("/after").body, b"origin /after")
+        return counts
+
+    def test_carried(self):
+        self.origin.on("/204", answer(status="204 No Content", length=False))
+        self.origin.on("/304", answer(status="304 Not Modified", length=False))
+        self.origin.on("/404", answer(b"no", status="404 Not Found"))
+        cases = {"GET": make_request("GET", "/x"), "query": make_request("GET", "/x?y=z"),
+                 "POST": make_request("POST", "/x", b"body"),
+                 "POST of 64 KiB": make_request("POST", "/x", pattern(65536)),
+                 "length 0": make_request("POST", "/x", b""), "HEAD": make_request("HEAD", "/x"),
+                 "204": make_request("GET", "/204"), "304": make_request("GET", "/304"),
+                 "404": make_request("GET", "/404"),
+                 "many fields": make_request("GET", "/x", fields=[(f"X-{n}", "y") for n in range(30)]),
+                 "keep-alive": make_request("GET", "/x", fields=[("Connection", "keep-alive")])}
+        for name, raw in cases.items():
+            with self.subTest(case=name):
+                self.assertEqual(self.carried(raw, raw.split(b" ")[0].decode()), (2, 0))
+
+    def test_not_carried(self):
+        """These need userspace, and the connection comes back to the kernel afterwards."""
+        cases = {"chunked": make_request("POST", "/x", fields=[("Transfer-Encoding", "chunked")])
+                 + make_chunked([b"abc"]),
+                 "direct answer": make_request("GET", "/direct"),
+                 "hop-by-hop": make_request("GET", "/x", fields=[("Connection", "X-Foo")]),
+                 "absolute-form": make_request("GET", "http://h/x"),
+                 "expect": make_request("POST", "/x", b"a", [("Expect", "100-continue")])}
+        for name, raw in cases.items():
+            with self.subTest(case=name):
+                self.assertEqual(self.carried(raw)[0], 0)
+                client = self.warm()
+                client.send(raw)
+                client.read_response()
+                kernel, _ = self.kernel_messages(lambda: [client.get("/x") for _ in range(4)])
+                self.assertGreaterEqual(kernel, 4, "the connection never came back")
+
+    def test_responses_that_are_not_carried(self):
+        """The request went by the kernel, its response does not; nothing is lost."""
+        chunked = reply(fields=[("Transfer-Encoding", "chunked")], length=False)
+        self.origin.on("/c", raw_answer(chunked + make_chunked([b"some ", b"chunks"])))
+        self.origin.on("/hop", answer(b"ok", fields=[("Connection", "X-Foo"), ("X-Foo", "1")]))
+        self.origin.on("/103", raw_answer(b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply(b"ok")))
+        client = self.warm()
+        for _ in range(5):
+            self.assertEqual(client.get("/c").body, b"some chunks")
+            self.assertEqual(client.get("/hop").all("x-foo"), [])
+            self.assertEqual(client.get("/103").body, b"ok")
+            self.assertEqual(client.get("/x").body, b"origin /x")
+
+    def test_the_third_request_is_carried(self):
+        client = self.connect()
+        self.assertEqual(self.kernel_messages(lambda: client.get("/x"))[0], 0)
+        client.get("/x")
+        self.assertEqual(self.kernel_messages(lambda: client.get("/x")), (2, 0))
+
+
+class PromoteAfterTest(KernelTest):
+    extra = {"datapath": {"promote_after": 5}}
+
+    def test_later(self):
+        client = self.connect()
+        early = self.kernel_messages(lambda: [client.get("/x") for _ in range(5)])
+        self.assertEqual(early, (0, 10))
+        client.get("/x")
+        self.assertEqual(self.kernel_messages(lambda: client.get("/x")), (2, 0))
+
+
+def identity_script(conn, request):
+    """Answers with who asked and what was sent, padded to a size that varies."""
+    body = conn.read_body(request)
+    size = int(request.get("x-size"))
+    text = f"{request.target.decode()} {hashlib.sha256(body).hexdigest()} ".encode()
+    conn.send(reply(text + pattern(size, size)))
+
+
+class IdentityTest(KernelTest):
+    extra = {"workers": 2}
+
+    def setUp(self):
+        super().setUp()
+        self.origin.default = identity_script
+
+    def warm(self, client=None, target="/warm"):
+        client = client or self.connect()
+        for _ in range(harness.WARM_UPS):
+            self.ask(client, target, 10, None)
+        return client
+
+    def ask(self, client, target, size, body):
+        response = client.request("POST" if body is not None else "GET", target, body,
+                                  fields=[("X-Size", str(size))])
+        expected = f"{target} {hashlib.sha256(body or b'').hexdigest()} ".encode()
+        if response.status != 200 or response.body != expected + pattern(size, size):
+            raise AssertionError(f"{target} was answered with {response!r}")
+
+    def work(self, number, rounds):
+        rng = random.Random(number)
+        with Client(self.skein.address, deadline=harness.DEADLINE * 3) as client:
+            for turn in range(rounds):
+                size = rng.choice((0, 1, 10, 1000, 3000, 20000))
+                body = pattern(rng.choice((0, 5, 2000, 40000)), turn) if turn % 3 == 0 else None
+                self.ask(client, f"/id{number}-{turn}-{unique()}", size, body)
+
+    def test_many_clients(self):
+        before = self.skein.messages(path="kernel")
+        self.assertEqual(together(self.work, 50, 30)[:5], [])
+        self.assertGreater(self.skein.messages(path="kernel") - before, 50 * 30 * 2 * 0.8)
+
+    def test_clients_that_come_and_go(self):
+        """New connections all the time, and some leave with a response outstanding."""
+        def churn(number):
+            for turn in range(10):
+                self.work(number * 100 + turn, 4)
+                client = Client(self.skein.address)
+                for _ in range(3):
+                    self.ask(client, "/before", 10, None)
+                client.send(make_request("GET", f"/gone{number}-{turn}",
+                                         fields=[("X-Size", "100000")]))
+                if turn % 2:
+                    client.reset()
+                else:
+                    client.close()
+        self.assertEqual(together(churn, 16)[:5], [])
+
+    def test_pipelined_while_outstanding(self):
+        def pipeline(number):
+            with Client(self.skein.address) as client:
+                self.warm(client)
+                for turn in range(10):
+                    targets = [f"/p{number}-{turn}-{part}" for part in range(4)]
+                    for target in targets:  # one segment each: some come while one is outstanding
+                        client.send(make_request("GET", target, fields=[("X-Size", "500")]))
+                    for target in targets:
+                        body = client.read_response().body
+                        if not body.startswith(target.encode() + b" "):
+                            raise AssertionError(f"{target} was answered with {body[:60]!r}")
+        self.assertEqual(together(pipeline, 16)[:5], [])
+
+
+class DeathTest(KernelTest):
+    def outstanding(self, count, script):
+        """`count` promoted clients, each with a request that `script` is handling."""
+        path = "/" + unique("out")
+        self.origin.on(path, script)
+        clients = [self.warm() for _ in range(count)]
+        for client in clients:
+            client.send(make_request("GET", path))
+        self.origin.wait(lambda: len(self.origin.seen(path)) >= count, "all are outstanding")
+        return path, clients
+
+    def test_upstream_dies_with_requests_outstanding(self):
+        for end in ("finish", "reset"):
+            with self.subTest(end=end):
+                go = threading.Event()
+
+                def script(conn, request):
+                    if request.seq > 1 and not go.wait(harness.DEADLINE):
+                        return
+                    if request.seq > 1:
+                        getattr(conn, end)()
+                    else:
+                        conn.send(reply(b"retried"))
+                path, clients = self.outstanding(10, script)
+                go.set()
+                for client in clients:
+                    response = client.read_response()
+                    self.assertEqual((response.status, response.body), (200, b"retried"))
+                    self.assertEqual(client.get("/x").body, b"origin /x")
+
+    def test_client_dies_with_response_outstanding(self):
+        for end in ("close", "reset"):
+            with self.subTest(end=end):
+                go = threading.Event()
+
+                def script(conn, request):
+                    go.wait(harness.DEADLINE)
+                    conn.send(reply(b"secret"))
+                path, clients = self.outstanding(10, script)
+                conns = [request.conn for request in self.origin.seen(path)]
+                for client in clients:
+                    getattr(client, end)()
+                self.wait_metric("skein_downstream_connections", 0, listener="web")
+                go.set()
+                for conn in conns:
+                    self.origin.wait(lambda: conn.done, "the upstream connection is ended")
+                    self.assertEqual(conn.requests[-1].path, path, "it was given to another")
+                for client in [self.warm() for _ in range(10)]:
+                    self.assertEqual(client.get("/x").body, b"origin /x")
+
+    def test_client_dies_inside_a_response(self):
+        data = reply(pattern(200000))
+        for end in ("close", "reset"):
+            with self.subTest(end=end):
+                go = threading.Event()
+
+                def script(conn, request):
+                    conn.send(data[:100000])
+                    go.wait(harness.DEADLINE)
+                    conn.send(data[100000:])
+                path, clients = self.outstanding(5, script)
+                conns = [request.conn for request in self.origin.seen(path)]
+                for client in clients:
+                    client.read_exact(1000)
+                    getattr(client, end)()
+                self.wait_metric("skein_downstream_connections", 0, listener="web")
+                go.set()
+                for conn in conns:
+                    self.origin.wait(lambda: conn.done, "the upstream connection is ended")
+                    self.assertEqual(conn.requests[-1].path, path, "it was given to another")
+                self.assertEqual(self.warm().get("/x").body, b"origin /x")
+
+    def test_client_dies_inside_a_request(self):
+        path = "/" + unique("half")
+        raw = make_request("POST", path, pattern(100000))
+        for end in ("half_close", "close", "reset"):
+            with self.subTest(end=end):
+                client = self.warm()
+                count = len(self.origin.seen(path))
+                client.send(raw[:50000])
+                request = self.origin.wait_request(path, count + 1)
+                getattr(client, end)()
+                self.origin.wait(lambda: request.conn.done, "the upstream connection is ended")
+                self.assertFalse(request.complete)
+                self.assertEqual(self.warm().get("/x").body, b"origin /x")
+
+
+class SpillTest(KernelTest):
+    extra = {"limits": {"buffer": "256KiB"}}
+
+    def test_slow_reader_spills_and_others_go_on(self):
+        body = pattern(24 << 20, 41)
+        self.origin.on("/big", answer(body))
+        slow = self.warm(self.connect(rcvbuf=1 << 16, deadline=harness.DEADLINE * 2))
+        slow.send(make_request("GET", "/big"))
+        slow.read_exact(100)  # it has begun
+        others = [self.warm() for _ in range(5)]
+
+        def others_go_on():
+            for _ in range(20):
+                for client in others:
+                    self.assertEqual(client.get("/x").body, b"origin /x")
+        kernel, userspace = self.kernel_messages(others_go_on)
+        self.assertGreaterEqual(kernel, 190, "the others left the kernel path")
+        rest = slow.read_exact(len(reply(body)) - 100)
+        self.assertTrue(rest.endswith(body), "bytes lost or out of order")
+        # Spilled and drained, the connection is as good as before.
+        for number in range(10):
+            self.assertEqual(slow.get(f"/x{number}").body, f"origin /x{number}".encode())
+
+
+class SlotTest(KernelTest):
+    extra = {"datapath": {"connections": 64}, "timeouts": {"idle": "1s"}, "workers": 2}
+
+    def work(self, number):
+        with Client(self.skein.address, deadline=harness.DEADLINE * 2) as client:
+            for turn in range(5):
+                body = client.get(f"/s{number}-{turn}").body
+                if body != f"origin /s{number}-{turn}".encode():
+                    raise AssertionError(f"{body!r}")
+
+    def test_more_clients_than_slots(self):
+        """The rest stays in userspace and is served too."""
+        clients = [self.connect() for _ in range(150)]
+        for turn in range(4):
+            for number, client in enumerate(clients):
+                self.assertEqual(client.get(f"/f{number}-{turn}").status, 200)
+        self.assertLessEqual(self.skein.metric("skein_slots_in_use"), 64)
+
+    def test_slots_and_fds_come_back(self):
+        self.assertEqual(together(self.work, 20)[:5], [])
+        self.settle()
+        fds = self.skein.fds()
+        for _ in range(5):
+            self.assertEqual(together(self.work, 40)[:5], [])
+        self.settle()
+        self.assertLessEqual(self.skein.fds(), fds, "file descriptors leak")
+
+    def settle(self):
+        self.wait_metric("skein_downstream_connections", 0, listener="web")
+        self.origin.drop_connections()
+        self.wait_metric("skein_slots_in_use", 0)
+
+
+class ReloadOnTheKernelPathTest(KernelTest):
+    def test_promoted_connections_take_new_routes(self):
+        """Or are closed between messages, so that the client comes back for them."""
+        clients = [self.warm() for _ in range(5)]
+        config = harness.copy_config(self.config)
+        config["listeners"][0]["routes"].insert(
+            0, {"match": {"path": "/x"}, "respond": {"status": 200, "body": "new\n"}})
+        self.skein.reload(config)
+
+        def fresh():
+            with Client(self.skein.address) as client:
+                return client.get("/x").body == b"new\n"
+        wait_for(fresh, "the new route")
+        for client in clients:
+            try:
+                self.assertEqual(client.get("/x").body, b"new\n")
+            except (Ended, OSError) as end:
+                self.assertEqual(getattr(end, "got", b""), b"")
+        kernel, _ = self.kernel_messages(lambda: self.warm(target="/y").get("/y"))
+        self.assertGreater(kernel, 0, "the kernel path is gone after a reload")
+
+
+if __name__ == "__main__":
+    harness.main()

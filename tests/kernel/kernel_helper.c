@@ -1,0 +1,414 @@
+#include "kernel_helper.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "skein.skel.h"
+
+#define WAIT_MS ((int)(BENCH_WAIT_NS / 1000000))
+
+/* Tests of one program share the loaded programs: verifying them takes longer than a test. */
+static struct bench _bench;
+
+/* Time -------------------------------------------------------------------------------- */
+
+uint64_t bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+void bench_pause(void)
+{
+    struct timespec t = {.tv_nsec = 50000};
+    ppoll(NULL, 0, &t, NULL);
+}
+
+/* Life -------------------------------------------------------------------------------- */
+
+struct kpath *bench_open_kpath(char *why, size_t len)
+{
+    struct conf conf = {.workers = 1, .datapath = {.connections = BENCH_SLOTS}};
+    struct kpath *k = NULL;
+    int r = kernel_open(&conf, &k, why, len);
+    /* Programs that load and then do not work are a failure, not a missing feature. */
+    if (r == -ENOTRECOVERABLE) {
+        printf("kernel path: %s\n", why);
+        exit(EXIT_FAILURE);
+    }
+    return r ? NULL : k;
+}
+
+int bench_run(const char *name, const struct CMUnitTest *tests, size_t n)
+{
+    char why[256];
+    _bench.k = bench_open_kpath(why, sizeof(why));
+    if (!_bench.k) {
+        printf("%s: skipped: %s\n", name, why);
+        return BENCH_SKIPPED;
+    }
+    int failed = _cmocka_run_group_tests(name, tests, n, NULL, NULL);
+    kernel_close(&_bench.k);
+    return failed;
+}
+
+static void _fill_tables(struct kpath *k)
+{
+    memset(k->pools, 0, sizeof(*k->pools) * k->n_endpoints);
+    memset(k->clusters, 0, sizeof(*k->clusters) * KERNEL_CLUSTERS);
+    k->clusters[0].len = 1;
+}
+
+void bench_buffer(struct bench *b, uint32_t buffer)
+{
+    uint32_t zero = 0;
+    struct kernel_listener l = {.single = 1,
+                                .header_bytes = HTTP1_WINDOW,
+                                .header_count = HTTP1_WINDOW,
+                                .target_bytes = HTTP1_WINDOW,
+                                .buffer = buffer};
+    assert_int_equal(kernel_put(b->k->skel->maps.listeners, &zero, &l), 0);
+}
+
+int bench_setup(void **state)
+{
+    struct kpath *k = _bench.k;
+    memset(&_bench, 0, sizeof(_bench));
+    _bench.k = k;
+    _fill_tables(k);
+    bench_buffer(&_bench, BENCH_BUFFER);
+    kernel_listener_stats(k, 0, &_bench.base);
+    *state = &_bench;
+    return 0;
+}
+
+int bench_teardown(void **state)
+{
+    struct bench *b = *state;
+    for (uint32_t i = 0; i < b->n_wires; i++) {
+        bench_close(b, &b->wires[i]);
+        if (b->wires[i].far >= 0)
+            close(b->wires[i].far);
+    }
+    return 0;
+}
+
+/* Connections ------------------------------------------------------------------------- */
+
+static void _buffers(int fd, int size)
+{
+    if (!size)
+        return;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+}
+
+void wire_connect(struct wire *w, int near_buf, int far_buf)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    w->near = -1;
+    w->far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(l >= 0 && w->far >= 0);
+    /* Accepted sockets inherit buffers and so the window that is announced. */
+    _buffers(l, near_buf);
+    _buffers(w->far, far_buf);
+    bool ok = !bind(l, (struct sockaddr *)&a, sizeof(a)) && !listen(l, 1) &&
+              !getsockname(l, (struct sockaddr *)&a, &len) && !connect(w->far, (struct sockaddr *)&a, len);
+    if (ok)
+        w->near = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+    close(l);
+    assert_true(w->near >= 0);
+    setsockopt(w->far, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(w->near, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf)
+{
+    assert_true(b->n_wires < BENCH_SLOTS);
+    struct wire *w = &b->wires[b->n_wires];
+    memset(w, 0, sizeof(*w));
+    w->slot = b->n_wires;
+    w->upstream = upstream;
+    w->far = w->near = -1;
+    b->n_wires++;
+    wire_connect(w, near_buf, far_buf);
+    w->cookie = kernel_cookie(w->near);
+    w->ref = kernel_init_slot(b->k, w->slot, upstream);
+    return w;
+}
+
+void bench_insert(struct bench *b, struct wire *w)
+{
+    if (w->upstream) {
+        struct slot *s = bench_slot(b, w);
+        s->pool_index = w->slot;
+        b->k->pools[0].ref[w->slot] = w->ref;
+    }
+    assert_int_equal(kernel_insert(b->k, w->slot, w->near), 0);
+    if (w->upstream)
+        __atomic_fetch_or(&b->k->pools[0].idle[0], 1ULL << w->slot, __ATOMIC_ACQ_REL);
+}
+
+struct wire *bench_down(struct bench *b)
+{
+    struct wire *w = bench_pair(b, false, 0, 0);
+    bench_insert(b, w);
+    return w;
+}
+
+struct wire *bench_up(struct bench *b)
+{
+    struct wire *w = bench_pair(b, true, 0, 0);
+    bench_insert(b, w);
+    return w;
+}
+
+void bench_close(struct bench *b, struct wire *w)
+{
+    if (w->near < 0)
+        return;
+    bench_take(b, w);
+    if (w->upstream) {
+        __atomic_fetch_and(&b->k->pools[0].idle[0], ~(1ULL << w->slot), __ATOMIC_ACQ_REL);
+        b->k->pools[0].ref[w->slot] = 0;
+    }
+    close(w->near);
+    w->near = -1;
+    kernel_forget(b->k, w->slot, w->cookie);
+}
+
+/* What the programs did --------------------------------------------------------------- */
+
+uint64_t bench_reason(struct bench *b, unsigned reason)
+{
+    struct kernel_listener_stats now;
+    kernel_listener_stats(b->k, 0, &now);
+    return now.fallback[reason] - b->base.fallback[reason];
+}
+
+uint64_t bench_requests(struct bench *b)
+{
+    struct kernel_listener_stats now;
+    kernel_listener_stats(b->k, 0, &now);
+    return now.requests - b->base.requests;
+}
+
+uint64_t bench_responses(struct bench *b)
+{
+    struct kernel_listener_stats now;
+    kernel_listener_stats(b->k, 0, &now);
+    return now.responses - b->base.responses;
+}
+
+bool bench_is_idle(struct bench *b, const struct wire *up)
+{
+    uint64_t w = bench_owner(b, up);
+    return !(w & (OWNER_USER | OWNER_BUSY)) && !owner_lease(w) &&
+           (bench_load(&b->k->pools[0].idle[0]) >> up->slot & 1);
+}
+
+bool bench_in_socks(struct bench *b, uint32_t slot)
+{
+    uint64_t cookie;
+    return bpf_map_lookup_elem(b->k->socks_fd, &slot, &cookie) == 0;
+}
+
+bool bench_in_cookies(struct bench *b, uint64_t cookie)
+{
+    uint32_t ref;
+    return bpf_map_lookup_elem(b->k->cookies_fd, &cookie, &ref) == 0;
+}
+
+/* The daemon's part ------------------------------------------------------------------- */
+
+uint64_t bench_take(struct bench *b, struct wire *w)
+{
+    struct slot *s = bench_slot(b, w);
+    uint64_t word = slot_owner(s), end = bench_now() + BENCH_WAIT_NS;
+    while (bench_now() < end) {
+        if (word & OWNER_BUSY)
+            word = slot_owner(s);
+        else if ((word & OWNER_USER) || slot_cas(s, &word, word | OWNER_USER))
+            break;
+    }
+    return word;
+}
+
+bool bench_give_back(struct bench *b, struct wire *w)
+{
+    struct slot *s = bench_slot(b, w);
+    uint64_t word = slot_owner(s);
+    if (!(word & OWNER_USER) || (word & OWNER_BUSY) || !bench_drained(b, w))
+        return false;
+    if (bench_load(&s->passed) != w->received)
+        return false;
+    s->tx_valid = 0;
+    if (!slot_cas(s, &word, word & ~OWNER_USER))
+        return false;
+    if (w->upstream)
+        __atomic_fetch_or(&b->k->pools[0].idle[0], 1ULL << w->slot, __ATOMIC_ACQ_REL);
+    return true;
+}
+
+bool bench_passed(struct bench *b, const struct wire *w)
+{
+    uint64_t word = bench_owner(b, w);
+    return (word & OWNER_USER) && !(word & OWNER_BUSY);
+}
+
+void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
+                            int line)
+{
+    if (!eventually(bench_passed(b, w))) {
+        print_error("%s:%d: nothing was passed up\n", file, line);
+        _fail(file, line);
+    }
+    expect_bytes_at(w->near, data, len, file, line);
+    w->received += len;
+}
+
+bool bench_drained(struct bench *b, const struct wire *w)
+{
+    return tcp_written(w->near) >= w->sent + bench_load(&bench_slot(b, w)->redirected);
+}
+
+void bench_write(struct wire *w, const void *data, size_t len)
+{
+    send_bytes(w->near, data, len);
+    w->sent += len;
+}
+
+/* Bytes ------------------------------------------------------------------------------- */
+
+void send_bytes(int fd, const void *data, size_t len)
+{
+    const char *p = data;
+    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+    while (len) {
+        ssize_t n = send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) {
+            assert_int_equal(poll(&pfd, 1, WAIT_MS), 1);
+            continue;
+        }
+        assert_true(n > 0);
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+void send_text(int fd, const char *text)
+{
+    send_bytes(fd, text, strlen(text));
+}
+
+/* One recv() when there is something. @return As recv(); -1 with ETIMEDOUT. */
+static ssize_t _recv_some(int fd, void *buf, size_t len)
+{
+    uint64_t end = bench_now() + BENCH_WAIT_NS;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    while (bench_now() < end) {
+        if (poll(&p, 1, WAIT_MS) != 1)
+            break;
+        ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
+        if (n >= 0 || errno != EAGAIN)
+            return n;
+        bench_pause();
+    }
+    errno = ETIMEDOUT;
+    return -1;
+}
+
+static int _socket_error(int fd)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    return err;
+}
+
+void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line)
+{
+    const uint8_t *want = data;
+    uint8_t buf[65536];
+    size_t at = 0;
+    while (at < len) {
+        size_t room = len - at < sizeof(buf) ? len - at : sizeof(buf);
+        ssize_t n = _recv_some(fd, buf, room);
+        if (n <= 0) {
+            print_error("%s:%d: %zu of %zu bytes, then %s (error of the socket: %d)\n", file, line, at, len,
+                        n ? strerror(errno) : "EOF", _socket_error(fd));
+            _fail(file, line);
+        }
+        if (memcmp(want + at, buf, (size_t)n)) {
+            print_error("%s:%d: other bytes after %zu of %zu: '%.*s'\n", file, line, at, len, (int)n, buf);
+            _fail(file, line);
+        }
+        at += (size_t)n;
+    }
+}
+
+void expect_eof_at(int fd, const char *file, int line)
+{
+    char buf[64];
+    ssize_t n = _recv_some(fd, buf, sizeof(buf));
+    if (n) {
+        print_error("%s:%d: not the end: %zd (%s)\n", file, line, n, n < 0 ? strerror(errno) : "bytes");
+        _fail(file, line);
+    }
+}
+
+void expect_silence_at(int fd, const char *file, int line)
+{
+    char buf[64];
+    ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+    if (n != -1 || errno != EAGAIN) {
+        print_error("%s:%d: not silent: %zd '%.*s'\n", file, line, n, n > 0 ? (int)n : 0, buf);
+        _fail(file, line);
+    }
+}
+
+uint8_t pattern_byte(uint32_t stream, uint64_t at)
+{
+    uint64_t x = (at >> 3) * 0x9e3779b97f4a7c15ULL + stream * 0xbf58476d1ce4e5b9ULL;
+    x ^= x >> 29;
+    return (uint8_t)(x >> ((at & 7) * 8));
+}
+
+void pattern_fill(uint8_t *buf, size_t len, uint32_t stream, uint64_t at)
+{
+    for (size_t i = 0; i < len; i++)
+        buf[i] = pattern_byte(stream, at + i);
+}
+
+size_t pattern_check(const uint8_t *buf, size_t len, uint32_t stream, uint64_t at)
+{
+    size_t i = 0;
+    while (i < len && buf[i] == pattern_byte(stream, at + i))
+        i++;
+    return i;
+}
+
+void bench_exchange(struct bench *b, struct wire *down, struct wire *up)
+{
+    uint64_t requests = bench_requests(b), responses = bench_responses(b);
+    send_text(down->far, PLAIN_REQUEST);
+    expect_text(up->far, PLAIN_REQUEST);
+    send_text(up->far, PLAIN_RESPONSE);
+    expect_text(down->far, PLAIN_RESPONSE);
+    assert_int_equal(bench_requests(b), requests + 1);
+    assert_int_equal(bench_responses(b), responses + 1);
+}
