@@ -41,9 +41,10 @@ int skein_verdict(struct __sk_buff *ctx)
     return request_verdict(ctx, s, ref, old);
 }
 
-/* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to see what no system call shows, where
- * the reader of a socket is, by TCP's and by strparser's account. The first four bytes of the
- * "packet" are a slot's index. */
+/* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to see what no system call shows: how far
+ * a socket's writer is (TCP_INFO's byte counts go wrong with window probes), and how far its
+ * reader, by TCP's and by strparser's account. The first four bytes of the "packet" are a
+ * slot's index. */
 SEC("tc")
 int skein_inspect(struct __sk_buff *ctx)
 {
@@ -57,6 +58,7 @@ int skein_inspect(struct __sk_buff *ctx)
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
     if (s && tp) {
         __u64 psock = (__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL;
+        s->write_seq = tp->write_seq;
         s->copied_seq = tp->copied_seq;
         s->parsed_seq = s->copied_seq;
         if (bpf_core_field_exists(struct sk_psock, copied_seq) && psock)

@@ -63,9 +63,15 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd);
 /** Takes a slot's socket out of the SOCKMAP. */
 void kernel_remove(struct kpath *k, uint32_t slot);
 
-/** Makes a slot show where its socket's reader is: copied_seq and parsed_seq.
- * @return 0 or -errno. */
+/** Makes a slot show how far its socket is: write_seq, copied_seq, parsed_seq.
+ * @return 0, -ENOENT if the socket is not in the map (a reset removes it), or -errno. */
 int kernel_inspect(struct kpath *k, uint32_t slot);
+
+/** After kernel_inspect(): whether everything redirected into the socket is in TCP's queue. */
+static inline bool slot_settled(const struct slot *s)
+{
+    return !s->tx_valid || s->tx_seq == s->write_seq;
+}
 
 /** Prepares a slot's memory for a connection that the kernel path owns. @return its ref. */
 uint32_t kernel_init_slot(struct kpath *k, uint32_t slot, bool upstream);
@@ -75,12 +81,6 @@ void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie);
 
 /** Cookie of a socket (SO_COOKIE). */
 uint64_t kernel_cookie(int fd);
-
-/** Bytes that a TCP socket's send queue has ever taken: sent or waiting. */
-uint64_t tcp_written(int fd);
-
-/** Whether the connection is neither reset nor closed. */
-bool tcp_alive(int fd);
 
 /** Runs the hazards that matter over loopback. @return 0, or -ENOTRECOVERABLE with `why`. */
 int kernel_selftest(struct kpath *k, char *why, size_t why_len);

@@ -262,10 +262,8 @@ static bool _peek_passed(struct conn *c, char **data, size_t len)
  * strparser once more, which makes them agree. */
 static bool _reader_agrees(struct conn *c)
 {
-    struct slot *s = _slot(c);
+    const struct slot *s = _slot(c);
     int one = 1;
-    if (kernel_inspect(c->worker->kpath->k, c->slot))
-        return false;
     if (s->copied_seq == s->parsed_seq)
         return true;
     setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
@@ -294,11 +292,14 @@ static bool _try_leave(struct conn *c)
     struct slot *s = _slot(c);
     struct kpath *k = c->worker->kpath->k;
     char *data = NULL;
-    bool alive = tcp_alive(c->fd);
+    int r = kernel_inspect(k, c->slot);
+    bool gone = r == -ENOENT;
     size_t passed = __atomic_load_n(&s->passed, __ATOMIC_ACQUIRE);
-    if (alive && tcp_written(c->fd) < c->sent + __atomic_load_n(&s->redirected, __ATOMIC_ACQUIRE))
+    if (r && !gone)
         return false;
-    if (alive && passed && (!_peek_passed(c, &data, passed) || !_reader_agrees(c))) {
+    if (!gone && !slot_settled(s))
+        return false;
+    if (!gone && (!_peek_passed(c, &data, passed) || !_reader_agrees(c))) {
         free(data);
         return false;
     }
@@ -307,7 +308,7 @@ static bool _try_leave(struct conn *c)
         _pool_leave(upstream_of(c));
     _free_slot(c);
     int err = _socket_error(c->fd);
-    conn_resume(c, data, data ? passed : 0, err || alive ? err : ECONNRESET);
+    conn_resume(c, data, data ? passed : 0, gone && !err ? ECONNRESET : err);
     free(data);
     return true;
 }

@@ -126,8 +126,9 @@ struct slot {
     __u32 pool_index; /**< Upstream: place in its pool. */
     __u32 activity;   /**< Counts slices; the daemon's timeouts look at it. */
     __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
-    __u32 copied_seq; /**< skein_inspect: where TCP believes the reader to be... */
-    __u32 parsed_seq; /**< ...and where strparser is. */
+    __u32 write_seq;  /**< skein_inspect: TCP sequence number after the last byte queued, */
+    __u32 copied_seq; /**< where TCP believes the reader to be, */
+    __u32 parsed_seq; /**< and where strparser is. */
     __u32 slice_len;
     __u8 slice_kind;
     __u8 slice_reason;

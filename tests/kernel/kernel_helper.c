@@ -136,6 +136,17 @@ void wire_connect(struct wire *w, int near_buf, int far_buf)
     setsockopt(w->near, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
+void wire_renew(struct bench *b, struct wire *w)
+{
+    free(w->stash);
+    w->stash = NULL;
+    w->stash_len = w->received = 0;
+    w->sent = tcp_written(w->near);
+    w->left = false;
+    w->cookie = kernel_cookie(w->near);
+    w->ref = kernel_init_slot(b->k, w->slot, w->upstream);
+}
+
 struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf)
 {
     assert_true(b->n_wires < BENCH_SLOTS);
@@ -146,8 +157,7 @@ struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_bu
     w->far = w->near = -1;
     b->n_wires++;
     wire_connect(w, near_buf, far_buf);
-    w->cookie = kernel_cookie(w->near);
-    w->ref = kernel_init_slot(b->k, w->slot, upstream);
+    wire_renew(b, w);
     return w;
 }
 
@@ -179,6 +189,8 @@ struct wire *bench_up(struct bench *b)
 
 void bench_close(struct bench *b, struct wire *w)
 {
+    free(w->stash);
+    w->stash = NULL;
     if (w->near < 0)
         return;
     bench_take(b, w);
@@ -188,7 +200,8 @@ void bench_close(struct bench *b, struct wire *w)
     }
     close(w->near);
     w->near = -1;
-    kernel_forget(b->k, w->slot, w->cookie);
+    if (!w->left)
+        kernel_forget(b->k, w->slot, w->cookie);
 }
 
 /* What the programs did --------------------------------------------------------------- */
@@ -233,6 +246,14 @@ bool bench_in_cookies(struct bench *b, uint64_t cookie)
     return bpf_map_lookup_elem(b->k->cookies_fd, &cookie, &ref) == 0;
 }
 
+static int _socket_error(int fd)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    return err;
+}
+
 /* The daemon's part ------------------------------------------------------------------- */
 
 uint64_t bench_take(struct bench *b, struct wire *w)
@@ -248,19 +269,56 @@ uint64_t bench_take(struct bench *b, struct wire *w)
     return word;
 }
 
-bool bench_give_back(struct bench *b, struct wire *w)
+void bench_end_lease(struct bench *b, struct wire *w)
+{
+    uint32_t ref = owner_lease(bench_take(b, w));
+    if (ref)
+        __atomic_fetch_and(&b->k->slots[ref_index(ref)].owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
+    __atomic_fetch_and(&bench_slot(b, w)->owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
+}
+
+/* Copies what was passed up. Consuming it would move TCP's reader, but not strparser's. */
+static bool _stash(struct wire *w, uint64_t passed)
+{
+    free(w->stash);
+    w->stash = malloc(passed + 1);
+    assert_non_null(w->stash);
+    w->stash_len = passed;
+    return !passed || recv(w->near, w->stash, passed, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)passed;
+}
+
+bool bench_leave(struct bench *b, struct wire *w)
 {
     struct slot *s = bench_slot(b, w);
-    uint64_t word = slot_owner(s);
-    if (!(word & OWNER_USER) || (word & OWNER_BUSY) || !bench_drained(b, w))
+    uint64_t passed = bench_load(&s->passed);
+    int one = 1;
+    if (w->left)
+        return true;
+    bool alive = tcp_alive(w->near);
+    if (alive && (!bench_drained(b, w) || !_stash(w, passed) || kernel_inspect(b->k, w->slot)))
         return false;
-    if (bench_load(&s->passed) != w->received)
+    if (alive && passed && s->copied_seq != s->parsed_seq) {
+        setsockopt(w->near, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
         return false;
-    s->tx_valid = 0;
-    if (!slot_cas(s, &word, word & ~OWNER_USER))
+    }
+    kernel_remove(b->k, w->slot);
+    if (w->upstream) {
+        __atomic_fetch_and(&b->k->pools[0].idle[0], ~(1ULL << w->slot), __ATOMIC_ACQ_REL);
+        b->k->pools[0].ref[w->slot] = 0;
+    }
+    kernel_forget(b->k, w->slot, w->cookie);
+    w->left = true;
+    _socket_error(w->near);
+    return true;
+}
+
+bool bench_give_back(struct bench *b, struct wire *w)
+{
+    bench_end_lease(b, w);
+    if (!bench_leave(b, w) || w->received < w->stash_len)
         return false;
-    if (w->upstream)
-        __atomic_fetch_or(&b->k->pools[0].idle[0], 1ULL << w->slot, __ATOMIC_ACQ_REL);
+    wire_renew(b, w);
+    bench_insert(b, w);
     return true;
 }
 
@@ -270,15 +328,43 @@ bool bench_passed(struct bench *b, const struct wire *w)
     return (word & OWNER_USER) && !(word & OWNER_BUSY);
 }
 
+static bool _gave_up(int fd)
+{
+    struct pollfd p = {.fd = fd};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+/* What was passed up is there, or the rest is TCP's. */
+static bool _may_read(struct bench *b, struct wire *w, size_t len)
+{
+    if (w->left || bench_load(&bench_slot(b, w)->passed) >= w->received + len)
+        return true;
+    if (!bench_passed(b, w) || (owner_lease(bench_owner(b, w)) && !_gave_up(w->near)))
+        return false;
+    bench_end_lease(b, w);
+    return bench_leave(b, w);
+}
+
 void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
                             int line)
 {
-    if (!eventually(bench_passed(b, w))) {
-        print_error("%s:%d: nothing was passed up\n", file, line);
+    if (!eventually(_may_read(b, w, len))) {
+        print_error("%s:%d: nothing was passed up: owner %llx, %llu passed, error %d\n", file, line,
+                    (unsigned long long)bench_owner(b, w), (unsigned long long)bench_slot(b, w)->passed,
+                    _socket_error(w->near));
         _fail(file, line);
     }
-    expect_bytes_at(w->near, data, len, file, line);
-    w->received += len;
+    if (!w->left && !eventually(_stash(w, w->received + len))) {
+        print_error("%s:%d: what was passed up can not be read\n", file, line);
+        _fail(file, line);
+    }
+    uint64_t copied = w->stash_len - w->received < len ? w->stash_len - w->received : len;
+    if (memcmp(w->stash + w->received, data, copied)) {
+        print_error("%s:%d: other bytes were passed up\n", file, line);
+        _fail(file, line);
+    }
+    w->received += copied;
+    expect_bytes_at(w->near, (const char *)data + copied, len - copied, file, line);
 }
 
 bool bench_drained(struct bench *b, const struct wire *w)
@@ -330,14 +416,6 @@ static ssize_t _recv_some(int fd, void *buf, size_t len)
     }
     errno = ETIMEDOUT;
     return -1;
-}
-
-static int _socket_error(int fd)
-{
-    int err = 0;
-    socklen_t len = sizeof(err);
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
-    return err;
 }
 
 void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line)

@@ -40,7 +40,10 @@ struct wire {
     uint32_t ref; /**< slot_ref() of the connection. */
     uint64_t cookie;
     uint64_t received; /**< Bytes that userspace has read of what was passed up. */
-    uint64_t sent;     /**< Bytes that userspace wrote into `near`. */
+    uint64_t sent;     /**< Bytes written into `near` before the insert, and by userspace since. */
+    uint8_t *stash;    /**< What was passed up when the connection left the map. */
+    uint64_t stash_len;
+    bool left;         /**< Not in the map any more. */
     bool upstream;
 };
 
@@ -78,6 +81,9 @@ void wire_connect(struct wire *w, int near_buf, int far_buf);
 
 /** A connection with an initialised slot that is not in the map yet. */
 struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf);
+
+/** Prepares the slot for the connection's life on the kernel path that is about to begin. */
+void wire_renew(struct bench *b, struct wire *w);
 
 /** Puts it into the map; an upstream connection also into endpoint 0's pool, idle. */
 void bench_insert(struct bench *b, struct wire *w);
@@ -126,8 +132,17 @@ bool bench_in_cookies(struct bench *b, uint64_t cookie);
 /** Makes userspace the owner. @return The owner word before a lease is looked at. */
 uint64_t bench_take(struct bench *b, struct wire *w);
 
-/** Gives the connection back unless something passed up was not read; an upstream connection
- * is idle then. */
+/** Ends the lease of a connection that userspace took, on both sides. */
+void bench_end_lease(struct bench *b, struct wire *w);
+
+/** Takes the connection out of the map as soon as that loses nothing: TCP has what was
+ * redirected, what was passed up is copied, and strparser has no other idea than TCP of where
+ * the reader is. The connection must be taken and without a lease. @return Whether it left. */
+bool bench_leave(struct bench *b, struct wire *w);
+
+/** Lets it leave if it has not, and puts it into the map again as a new connection of the kernel
+ * path; an upstream connection is idle then. @return false if it can not leave yet, or if
+ * something passed up was not read. */
 bool bench_give_back(struct bench *b, struct wire *w);
 
 /** Whether all redirected bytes are in TCP's send queue. */
@@ -139,7 +154,8 @@ void bench_write(struct wire *w, const void *data, size_t len);
 /** Whether userspace owns the connection. */
 bool bench_passed(struct bench *b, const struct wire *w);
 
-/** Userspace owns the connection, and exactly these bytes are what it can read next. */
+/** Userspace owns the connection, and exactly these bytes are what it can read next: a copy of
+ * what was passed up while a lease lasts, otherwise after leaving the map. */
 #define bench_expect_passed(b, w, data, len) bench_expect_passed_at(b, w, data, len, __FILE__, __LINE__)
 void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
                             int line);

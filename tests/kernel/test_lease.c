@@ -130,8 +130,7 @@ static void test_stale_lease(void **state)
     bench_close(b, down);
     close(down->far);
     wire_connect(down, 0, 0);
-    down->cookie = kernel_cookie(down->near);
-    down->ref = kernel_init_slot(b->k, down->slot, false);
+    wire_renew(b, down);
     bench_insert(b, down);
     send_text(up->far, PLAIN_RESPONSE);
     bench_expect_passed(b, up, PLAIN_RESPONSE, strlen(PLAIN_RESPONSE));

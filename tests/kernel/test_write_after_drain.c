@@ -79,7 +79,7 @@ static void test_upstream(void **state)
         expect_bytes(up->far, head, (size_t)n);
         expect_bytes(up->far, _body, BODY);
         expect_text(up->far, "rest");
-        __atomic_fetch_and(&bench_slot(b, up)->owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
+        bench_end_lease(b, up);
         bench_close(b, down);
         close(down->far);
         down->far = -1;
