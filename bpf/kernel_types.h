@@ -58,4 +58,5 @@ struct tcp_sock {
 } CORE;
 
 #define TCP_STATE_ESTABLISHED 1
+#define TCP_STATE_CLOSE       7
 #define TCP_STATE_CLOSE_WAIT  8

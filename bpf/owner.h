@@ -18,7 +18,7 @@ static __always_inline int owner_enter(struct slot *s, __u32 ref, __u64 *old)
 {
     for (int i = 0; i < OWNER_TRIES; i++) {
         __u64 w = owner_load(s);
-        if (owner_gen(w) != ref_gen(ref) || (w & OWNER_BUSY))
+        if (owner_gen(w) != ref_gen(ref))
             return -1;
         if (__sync_val_compare_and_swap(&s->owner, w, w | OWNER_BUSY) == w) {
             *old = w;
@@ -40,25 +40,28 @@ static __always_inline void count_fallback(__u64 old, __u32 reason, struct liste
         c->fallback[reason]++;
 }
 
-/** Parser: gives up on the connection without consuming anything. Only for a socket into which
- * nobody redirects and that has sent everything: the error that strparser leaves on it would
- * make sending fail. @return What the parser returns. */
+/** Parser: gives up on the connection without consuming anything; gives BUSY up. Only for a
+ * socket into which nobody redirects and that has sent everything (the error that strparser
+ * leaves on it would make sending fail), and of which nothing was passed up (it could not be
+ * read any more). @return What the parser returns. */
 static __always_inline int give_up(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
     count_fallback(old, reason, c);
     s->slice_reason = (__u8)reason;
-    __sync_fetch_and_or(&s->owner, OWNER_USER);
+    __sync_fetch_and_or(&s->owner, OWNER_USER | OWNER_FROZEN);
+    owner_leave(s);
     return -PARSER_GAVE_UP;
 }
 
 /** Verdict: puts the slice into the socket's own queue; userspace owns the connection from now
- * on. Call with BUSY held, which is given up. @return SK_PASS */
+ * on. Gives BUSY up. @return SK_PASS */
 static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
     s->passed += s->slice_len;
     count_fallback(old, reason, c);
     __sync_fetch_and_or(&s->owner, OWNER_USER);
-    owner_leave(s);
+    /* One operation: the sequence counts, BUSY goes. */
+    __sync_fetch_and_add(&s->owner, OWNER_SEQ_ONE - OWNER_BUSY);
     return SK_PASS;
 }
 

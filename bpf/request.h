@@ -36,22 +36,22 @@ static __always_inline __u32 at_most(__u32 avail, __u64 len)
  *
  * While a response is outstanding, or not yet sent completely, giving up would destroy it:
  * then bytes that nobody expects are passed up instead. */
-static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
+                                         __u32 avail)
 {
     struct socket_view v;
-    __u64 owner = owner_load(s);
     struct listener_counters *c = counters_of_listener(s->stats_id);
     s->slice_kind = SLICE_PASS;
     s->slice_reason = FALLBACK_PIPELINED;
-    if (s->remaining && !(owner & OWNER_USER)) {
+    if (owner & OWNER_USER)
+        return at_most(avail, avail);
+    if (s->remaining) {
         s->slice_kind = SLICE_BODY;
         return at_most(avail, s->remaining);
     }
     /* While a request is outstanding its head stays in the window, for a retry. */
     if (owner_lease(owner) || view_own(ctx, &v) || !settled(s, &v))
         return at_most(avail, avail);
-    if (owner & OWNER_USER)
-        return give_up(s, owner, FALLBACK_PIPELINED, c);
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->picked = 0;
     if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
@@ -120,8 +120,6 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    if (owner_lease(old))
-        return pass(s, old, FALLBACK_PIPELINED, c);
     __u32 uref = pool_lease(endpoint, s->pool, ref);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
@@ -162,7 +160,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
 static __always_inline int request_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
 {
     struct listener_counters *c = counters_of_listener(s->stats_id);
-    if ((old & OWNER_USER) || s->slice_kind == SLICE_PASS)
+    if (s->slice_kind == SLICE_PASS)
         return pass(s, old, s->slice_reason, c);
     if (s->slice_kind == SLICE_HEAD)
         return request_head(ctx, s, ref, old, c);

@@ -37,18 +37,18 @@ static __always_inline int client_slow(struct slot *d, __u32 dref)
 }
 
 /** Parser: how many bytes belong together, and what they are; negative to give up. */
-static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
+                                          __u32 avail)
 {
-    __u64 owner = owner_load(s);
     __u32 dref = owner_lease(owner);
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
     s->slice_kind = SLICE_PASS;
     s->slice_reason = FALLBACK_EARLY_RESPONSE;
     /* The request must have left completely, or the next one would follow its rest. */
-    if (!s->responding && !request_sent(ctx, s, owner))
+    if ((owner & OWNER_USER) || (!s->responding && !request_sent(ctx, s, owner)))
         return at_most(avail, avail);
-    if ((owner & OWNER_USER) || !d)
+    if (!d)
         return give_up(s, owner, FALLBACK_UNSOLICITED, c);
     if (client_slow(d, dref))
         return give_up(s, owner, FALLBACK_DOWNSTREAM_SLOW, c);
@@ -88,10 +88,8 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     struct socket_view v;
     __u32 dref = owner_lease(old);
     struct slot *d = dref ? slot_at(dref) : NULL;
-    if ((old & OWNER_USER) || !d)
-        return pass(s, old, FALLBACK_UNSOLICITED, NULL);
-    struct listener_counters *c = counters_of_listener(d->stats_id);
-    if (s->slice_kind == SLICE_PASS)
+    struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
+    if (!d || s->slice_kind == SLICE_PASS)
         return pass(s, old, s->slice_reason, c);
     if (!lease_holds(d, dref, ref))
         return pass(s, old, FALLBACK_STALE_LEASE, c);

@@ -15,30 +15,38 @@ SEC("sk_skb/stream_parser")
 int skein_parser(struct __sk_buff *ctx)
 {
     __u32 offset, ref;
+    __u64 owner;
+    int len;
     if (message_offset(ctx, &offset) || offset >= ctx->len)
         return ctx->len;
     __u32 avail = ctx->len - offset;
     struct slot *s = own_slot(ctx, &ref);
-    if (!s)
+    if (!s || owner_enter(s, ref, &owner))
         return avail;
-    int len = owner_load(s) & OWNER_UP ? response_slice(ctx, s, offset, avail)
-                                       : request_slice(ctx, s, offset, avail);
+    if (owner & OWNER_FROZEN)
+        return give_up(s, owner, FALLBACK_UNSOLICITED, NULL);
+    if (owner & OWNER_UP)
+        len = response_slice(ctx, s, owner, offset, avail);
+    else
+        len = request_slice(ctx, s, owner, offset, avail);
     if (len > 0)
         s->slice_len = len;
     return len;
 }
 
+/* Runs right after the parser, which has set BUSY: strparser hands over every slice at once,
+ * for it is never longer than what is there. */
 SEC("sk_skb/stream_verdict")
 int skein_verdict(struct __sk_buff *ctx)
 {
     __u32 ref;
-    __u64 old;
     struct slot *s = own_slot(ctx, &ref);
-    if (!s || owner_enter(s, ref, &old))
+    __u64 owner = s ? owner_load(s) : 0;
+    if (!(owner & OWNER_BUSY) || owner_gen(owner) != ref_gen(ref))
         return SK_PASS;
-    if (old & OWNER_UP)
-        return response_verdict(ctx, s, ref, old);
-    return request_verdict(ctx, s, ref, old);
+    if (owner & OWNER_UP)
+        return response_verdict(ctx, s, ref, owner);
+    return request_verdict(ctx, s, ref, owner);
 }
 
 /* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to see what no system call shows: how far
@@ -49,14 +57,15 @@ SEC("tc")
 int skein_inspect(struct __sk_buff *ctx)
 {
     __u32 index;
+    int r = INSPECT_GONE;
     if (bpf_skb_load_bytes(ctx, 0, &index, sizeof(index)))
-        return 1;
+        return INSPECT_FAILED;
     struct slot *s = bpf_map_lookup_elem(&slots, &index);
     struct bpf_sock *sk = bpf_map_lookup_elem(&socks, &index);
     if (!sk)
-        return 2;
+        return INSPECT_GONE;
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-    if (s && tp) {
+    if (s && tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_CLOSE) {
         __u64 psock = (__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL;
         s->write_seq = tp->write_seq;
         s->copied_seq = tp->copied_seq;
@@ -64,7 +73,8 @@ int skein_inspect(struct __sk_buff *ctx)
         if (bpf_core_field_exists(struct sk_psock, copied_seq) && psock)
             bpf_probe_read_kernel(&s->parsed_seq, sizeof(s->parsed_seq),
                                   (void *)psock + bpf_core_field_offset(struct sk_psock, copied_seq));
+        r = INSPECT_OK;
     }
     bpf_sk_release(sk);
-    return s && tp ? 0 : 3;
+    return r;
 }

@@ -430,6 +430,7 @@ void conn_reap(struct worker *w)
         TAILQ_REMOVE(&w->graves, c, link);
         if (c->in)
             evbuffer_free(c->in);
+        free(c->passed);
         c->release(c);
     }
 }

@@ -53,6 +53,8 @@ struct conn {
     uint64_t timer_at;    /**< When `timer` fires; 0: not pending. */
     uint64_t sent;        /**< Bytes written by userspace since the socket exists. */
     uint64_t cookie;      /**< SO_COOKIE, with a slot. */
+    char *passed;         /**< What the programs passed up, copied while leaving; NULL without. */
+    size_t passed_len;
     uint32_t slot;        /**< Kernel-path slot, SLOT_NONE without. */
     uint32_t activity;    /**< The slot's count when last looked at... */
     uint64_t active_at;   /**< ...and when it was last seen to have changed. */

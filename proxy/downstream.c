@@ -116,6 +116,8 @@ static void _eof(struct conn *c)
     struct exchange *x = d->x;
     if (!x) {
         conn_close(c, false);
+    } else if (c->write_failed) {
+        exchange_cancel(x); /* Not half-closed: gone. */
     } else if (x->state == EXCHANGE_TUNNEL) {
         tunnel_eof(x, false);
     } else if (x->state == EXCHANGE_REQUEST) {

@@ -261,7 +261,9 @@ int kernel_inspect(struct kpath *k, uint32_t slot)
     int r = bpf_prog_test_run_opts(bpf_program__fd(k->skel->progs.skein_inspect), &opts);
     if (r)
         return r;
-    return opts.retval ? -ENOENT : 0;
+    if (opts.retval == INSPECT_OK)
+        return 0;
+    return opts.retval == INSPECT_GONE ? -ENOENT : -EIO;
 }
 
 /* Counters ---------------------------------------------------------------------------- */

@@ -64,7 +64,7 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd);
 void kernel_remove(struct kpath *k, uint32_t slot);
 
 /** Makes a slot show how far its socket is: write_seq, copied_seq, parsed_seq.
- * @return 0, -ENOENT if the socket is not in the map (a reset removes it), or -errno. */
+ * @return 0, -ENOENT if the connection was reset or is not in the map, or another -errno. */
 int kernel_inspect(struct kpath *k, uint32_t slot);
 
 /** After kernel_inspect(): whether everything redirected into the socket is in TCP's queue. */

@@ -244,26 +244,45 @@ static bool _take_pair(struct conn *c, struct conn **partner)
 
 /* Leaving the maps -------------------------------------------------------------------- */
 
-/* A copy of what was passed up. It is read without being consumed: consuming would move
- * TCP's idea of the reader past what strparser has not seen (docs/architecture.md, copied
- * sequence). @return false if it is not all there yet. */
-static bool _peek_passed(struct conn *c, char **data, size_t len)
+/* Copies what was passed up. It is read without being consumed: consuming would move TCP's
+ * idea of the reader past bytes that strparser has not seen (docs/architecture.md, "two
+ * readers"). @return false if it is not all there yet. */
+static bool _copy_passed(struct conn *c)
 {
-    *data = NULL;
-    if (!len)
+    size_t len = __atomic_load_n(&_slot(c)->passed, __ATOMIC_ACQUIRE);
+    if (len == c->passed_len)
         return true;
-    *data = malloc(len);
-    if (!*data)
+    char *data = realloc(c->passed, len);
+    if (!data)
         abort();
-    return recv(c->fd, *data, len, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)len;
+    c->passed = data;
+    if (recv(c->fd, data, len, MSG_PEEK | MSG_DONTWAIT) != (ssize_t)len)
+        return false;
+    c->passed_len = len;
+    return true;
+}
+
+/* Stops the programs for good once everything redirected into the socket is in TCP's hands and
+ * everything that was passed up is copied. @return Whether they are stopped. */
+static bool _freeze(struct conn *c)
+{
+    struct slot *s = _slot(c);
+    uint64_t w = slot_owner(s);
+    if (w & OWNER_FROZEN)
+        return slot_settled(s);
+    if ((w & OWNER_BUSY) || !slot_settled(s) || !_copy_passed(c))
+        return false;
+    return slot_cas(s, &w, w | OWNER_FROZEN);
 }
 
 /* Whether TCP and strparser agree on where the reader is. If not, asks the kernel to run
  * strparser once more, which makes them agree. */
-static bool _reader_agrees(struct conn *c)
+static bool _readers_agree(struct conn *c)
 {
     const struct slot *s = _slot(c);
     int one = 1;
+    if (kernel_inspect(c->worker->kpath->k, c->slot))
+        return false;
     if (s->copied_seq == s->parsed_seq)
         return true;
     setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
@@ -289,26 +308,23 @@ static void _free_slot(struct conn *c)
 /* Takes the connection out of the maps if that loses nothing. @return Whether it left. */
 static bool _try_leave(struct conn *c)
 {
-    struct slot *s = _slot(c);
     struct kpath *k = c->worker->kpath->k;
-    char *data = NULL;
     int r = kernel_inspect(k, c->slot);
     bool gone = r == -ENOENT;
-    size_t passed = __atomic_load_n(&s->passed, __ATOMIC_ACQUIRE);
     if (r && !gone)
         return false;
-    if (!gone && !slot_settled(s))
+    if (!gone && (!_freeze(c) || !_readers_agree(c)))
         return false;
-    if (!gone && (!_peek_passed(c, &data, passed) || !_reader_agrees(c))) {
-        free(data);
-        return false;
-    }
     kernel_remove(k, c->slot);
     if (c->upstream)
         _pool_leave(upstream_of(c));
     _free_slot(c);
+    char *data = c->passed;
+    size_t len = c->passed_len;
+    c->passed = NULL;
+    c->passed_len = 0;
     int err = _socket_error(c->fd);
-    conn_resume(c, data, data ? passed : 0, gone && !err ? ECONNRESET : err);
+    conn_resume(c, data, len, gone && !err ? ECONNRESET : err);
     free(data);
     return true;
 }

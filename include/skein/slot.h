@@ -4,26 +4,35 @@
  *
  * Who may change what is settled by the owner word, changed only by atomic operations:
  *
- *   bit 0       USER   userspace owns the connection: programs redirect nothing more
- *   bit 1       BUSY   the verdict is at work with this connection and its lease
- *   bit 2       UP     role: upstream connection
- *   bits 3-14   own generation (12 bits)
- *   bits 15-26  lease: generation of the other side (12 bits)
- *   bits 27-44  lease: slot of the other side, plus 1; 0 = no lease (18 bits)
+ *   bit 0       USER    userspace owns the connection: programs redirect nothing more
+ *   bit 1       BUSY    the programs are at work with this connection and its lease
+ *   bit 2       UP      role: upstream connection
+ *   bit 3       FROZEN  what comes now stays in TCP's receive queue
+ *   bits 4-15   own generation (12 bits)
+ *   bits 16-27  lease: generation of the other side (12 bits)
+ *   bits 28-45  lease: slot of the other side, plus 1; 0 = no lease (18 bits)
+ *   bits 46-63  sequence: number of slices passed to userspace (18 bits)
  *
- * - BUSY is set by the connection's own verdict, by a compare-and-swap that names the
- *   generation, and cleared by it. A socket's programs run one at a time.
- * - The daemon takes a connection by setting USER, with a compare-and-swap that demands
- *   BUSY to be clear. Programs set USER when they give up on a connection. Nobody clears
- *   it: a connection that goes back to the kernel path gets a new generation.
+ * - BUSY is set by the connection's own parser, by a compare-and-swap that names the
+ *   generation, and cleared by the verdict that follows it, or by the parser itself if it
+ *   gives up. A socket's programs run one at a time, and nothing preempts them.
+ * - The daemon changes a word only while BUSY is clear, by compare-and-swap. It takes a
+ *   connection by setting USER. Nobody clears USER: a connection that goes back to the
+ *   kernel path gets a new generation.
+ * - Programs pass to userspace what comes in while USER is set, each time counting the
+ *   sequence up, until FROZEN is set. The daemon sets FROZEN when it has seen everything
+ *   that was passed: the compare-and-swap fails if one more slice was. Then the parser gives
+ *   up, strparser stops, and the socket can leave the map without losing a byte.
+ * - A parser that does not take a message, on a socket into which nobody redirects, sets both
+ *   itself and gives up at once.
  * - A lease is written on the upstream word first (by the downstream connection's verdict,
  *   with a compare-and-swap that demands an idle, not BUSY, not USER word of the expected
  *   generation), then on the downstream word. It is cleared by the upstream connection's
  *   verdict when the response is complete, downstream word first, or by the daemon when it
  *   has taken both sides.
- * - A verdict touches the other side's slot only while it holds its own BUSY and has seen
- *   the lease; the daemon frees a slot only after it has taken both sides. So a slot is
- *   never reused under a verdict's hands.
+ * - Programs touch the other side's slot only while they hold their own BUSY and have seen
+ *   the lease; the daemon frees a slot only after it has taken both sides. So a slot is never
+ *   reused under a program's hands.
  */
 #pragma once
 
@@ -37,15 +46,18 @@
 #include "parsers/http1_framer.h"
 #include "parsers/http1_scan.h"
 
-#define OWNER_USER       (1ULL << 0)
-#define OWNER_BUSY       (1ULL << 1)
-#define OWNER_UP         (1ULL << 2)
-#define OWNER_GEN_SHIFT  3
-#define OWNER_GEN_BITS   12
-#define OWNER_GEN_MASK   (((1ULL << OWNER_GEN_BITS) - 1) << OWNER_GEN_SHIFT)
-#define OWNER_LEASE_SHIFT 15
-#define OWNER_LEASE_BITS 30
-#define OWNER_LEASE_MASK (((1ULL << OWNER_LEASE_BITS) - 1) << OWNER_LEASE_SHIFT)
+#define OWNER_USER        (1ULL << 0)
+#define OWNER_BUSY        (1ULL << 1)
+#define OWNER_UP          (1ULL << 2)
+#define OWNER_FROZEN      (1ULL << 3)
+#define OWNER_GEN_SHIFT   4
+#define OWNER_GEN_BITS    12
+#define OWNER_GEN_MASK    (((1ULL << OWNER_GEN_BITS) - 1) << OWNER_GEN_SHIFT)
+#define OWNER_LEASE_SHIFT 16
+#define OWNER_LEASE_BITS  30
+#define OWNER_LEASE_MASK  (((1ULL << OWNER_LEASE_BITS) - 1) << OWNER_LEASE_SHIFT)
+#define OWNER_SEQ_SHIFT   46
+#define OWNER_SEQ_ONE     (1ULL << OWNER_SEQ_SHIFT)
 
 /** errno that the parser leaves on a socket when it gives up on it: strparser stops, and what
  * it has not consumed stays in TCP's receive queue. */
@@ -142,6 +154,13 @@ struct slot {
     };
     struct http1_window window __attribute__((aligned(8)));
 } __attribute__((aligned(64)));
+
+/** What skein_inspect answers. */
+enum inspect_result {
+    INSPECT_OK,
+    INSPECT_GONE, /**< The slot has no socket, or it was reset. */
+    INSPECT_FAILED,
+};
 
 /** Idle upstream connections of one worker to one endpoint: bit i of `idle` says that
  * `ref[i]` may be leased. Bits are hints, the owner word decides. */

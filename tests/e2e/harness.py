@@ -173,10 +173,13 @@ def _variants(module, names, wanted):
             yield cls
             continue
         for path in cls.paths:
-            if path in wanted:
-                reason = refusal if path == "on" else None
-                yield type(f"{name}_{path}", (cls,), {
-                    "kernel": path, "skip_reason": reason, "__module__": module.__name__})
+            reason = refusal if path == "on" else None
+            if path not in wanted:
+                if len(cls.paths) > 1:
+                    continue
+                reason = f"needs kernel: {path}, which this run leaves out"
+            yield type(f"{name}_{path}", (cls,), {
+                "kernel": path, "skip_reason": reason, "__module__": module.__name__})
 
 
 class _Result(unittest.TextTestResult):

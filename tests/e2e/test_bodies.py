@@ -65,10 +65,9 @@ class RequestBodyTest(ProxyTest):
         border = len(raw) - len(body)
         client = self.warm()
         for at in range(border - 5, len(raw)):
-            with self.subTest(at=at - border):
-                client.send(raw[:at])
-                client.send_cut(raw[at:], 3)
-                self.assertEqual(client.read_response().body, digest(body))
+            client.send(raw[:at])
+            client.send_cut(raw[at:], 3)
+            self.assertEqual(client.read_response().body, digest(body), f"at {at - border}")
 
     def test_big_upload(self):
         body = pattern(BIG, 3)
@@ -174,8 +173,7 @@ class ResponseBodyTest(ProxyTest):
         self.origin.on("/at", script)
         client = self.warm()
         for at in range(1, len(data)):
-            with self.subTest(at=at):
-                self.assertEqual(client.get(f"/at?{at}").body, b"0123456789")
+            self.assertEqual(client.get(f"/at?{at}").body, b"0123456789")
 
     def test_close_delimited(self):
         body = pattern(100000, 7)

@@ -16,25 +16,8 @@
 
 #include "skein.skel.h"
 
-#define WAIT_MS ((int)(BENCH_WAIT_NS / 1000000))
-
 /* Tests of one program share the loaded programs: verifying them takes longer than a test. */
 static struct bench _bench;
-
-/* Time -------------------------------------------------------------------------------- */
-
-uint64_t bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
-void bench_pause(void)
-{
-    struct timespec t = {.tv_nsec = 50000};
-    ppoll(NULL, 0, &t, NULL);
-}
 
 /* Life -------------------------------------------------------------------------------- */
 
@@ -141,7 +124,6 @@ void wire_renew(struct bench *b, struct wire *w)
     free(w->stash);
     w->stash = NULL;
     w->stash_len = w->received = 0;
-    w->sent = tcp_written(w->near);
     w->left = false;
     w->cookie = kernel_cookie(w->near);
     w->ref = kernel_init_slot(b->k, w->slot, w->upstream);
@@ -246,12 +228,15 @@ bool bench_in_cookies(struct bench *b, uint64_t cookie)
     return bpf_map_lookup_elem(b->k->cookies_fd, &cookie, &ref) == 0;
 }
 
-static int _socket_error(int fd)
+void bench_exchange(struct bench *b, struct wire *down, struct wire *up)
 {
-    int err = 0;
-    socklen_t len = sizeof(err);
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
-    return err;
+    uint64_t requests = bench_requests(b), responses = bench_responses(b);
+    send_text(down->far, PLAIN_REQUEST);
+    expect_text(up->far, PLAIN_REQUEST);
+    send_text(up->far, PLAIN_RESPONSE);
+    expect_text(down->far, PLAIN_RESPONSE);
+    assert_int_equal(bench_requests(b), requests + 1);
+    assert_int_equal(bench_responses(b), responses + 1);
 }
 
 /* The daemon's part ------------------------------------------------------------------- */
@@ -294,10 +279,12 @@ bool bench_leave(struct bench *b, struct wire *w)
     int one = 1;
     if (w->left)
         return true;
-    bool alive = tcp_alive(w->near);
-    if (alive && (!bench_drained(b, w) || !_stash(w, passed) || kernel_inspect(b->k, w->slot)))
+    int r = kernel_inspect(b->k, w->slot);
+    /* A reset removes a socket by itself, with what it held. */
+    bool gone = r == -ENOENT;
+    if (!gone && (r || !slot_settled(s) || !_stash(w, passed)))
         return false;
-    if (alive && passed && s->copied_seq != s->parsed_seq) {
+    if (!gone && s->copied_seq != s->parsed_seq) {
         setsockopt(w->near, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
         return false;
     }
@@ -308,7 +295,7 @@ bool bench_leave(struct bench *b, struct wire *w)
     }
     kernel_forget(b->k, w->slot, w->cookie);
     w->left = true;
-    _socket_error(w->near);
+    socket_error(w->near);
     return true;
 }
 
@@ -351,7 +338,7 @@ void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, s
     if (!eventually(_may_read(b, w, len))) {
         print_error("%s:%d: nothing was passed up: owner %llx, %llu passed, error %d\n", file, line,
                     (unsigned long long)bench_owner(b, w), (unsigned long long)bench_slot(b, w)->passed,
-                    _socket_error(w->near));
+                    socket_error(w->near));
         _fail(file, line);
     }
     if (!w->left && !eventually(_stash(w, w->received + len))) {
@@ -369,124 +356,5 @@ void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, s
 
 bool bench_drained(struct bench *b, const struct wire *w)
 {
-    return tcp_written(w->near) >= w->sent + bench_load(&bench_slot(b, w)->redirected);
-}
-
-void bench_write(struct wire *w, const void *data, size_t len)
-{
-    send_bytes(w->near, data, len);
-    w->sent += len;
-}
-
-/* Bytes ------------------------------------------------------------------------------- */
-
-void send_bytes(int fd, const void *data, size_t len)
-{
-    const char *p = data;
-    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-    while (len) {
-        ssize_t n = send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN) {
-            assert_int_equal(poll(&pfd, 1, WAIT_MS), 1);
-            continue;
-        }
-        assert_true(n > 0);
-        p += n;
-        len -= (size_t)n;
-    }
-}
-
-void send_text(int fd, const char *text)
-{
-    send_bytes(fd, text, strlen(text));
-}
-
-/* One recv() when there is something. @return As recv(); -1 with ETIMEDOUT. */
-static ssize_t _recv_some(int fd, void *buf, size_t len)
-{
-    uint64_t end = bench_now() + BENCH_WAIT_NS;
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    while (bench_now() < end) {
-        if (poll(&p, 1, WAIT_MS) != 1)
-            break;
-        ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
-        if (n >= 0 || errno != EAGAIN)
-            return n;
-        bench_pause();
-    }
-    errno = ETIMEDOUT;
-    return -1;
-}
-
-void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line)
-{
-    const uint8_t *want = data;
-    uint8_t buf[65536];
-    size_t at = 0;
-    while (at < len) {
-        size_t room = len - at < sizeof(buf) ? len - at : sizeof(buf);
-        ssize_t n = _recv_some(fd, buf, room);
-        if (n <= 0) {
-            print_error("%s:%d: %zu of %zu bytes, then %s (error of the socket: %d)\n", file, line, at, len,
-                        n ? strerror(errno) : "EOF", _socket_error(fd));
-            _fail(file, line);
-        }
-        if (memcmp(want + at, buf, (size_t)n)) {
-            print_error("%s:%d: other bytes after %zu of %zu: '%.*s'\n", file, line, at, len, (int)n, buf);
-            _fail(file, line);
-        }
-        at += (size_t)n;
-    }
-}
-
-void expect_eof_at(int fd, const char *file, int line)
-{
-    char buf[64];
-    ssize_t n = _recv_some(fd, buf, sizeof(buf));
-    if (n) {
-        print_error("%s:%d: not the end: %zd (%s)\n", file, line, n, n < 0 ? strerror(errno) : "bytes");
-        _fail(file, line);
-    }
-}
-
-void expect_silence_at(int fd, const char *file, int line)
-{
-    char buf[64];
-    ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-    if (n != -1 || errno != EAGAIN) {
-        print_error("%s:%d: not silent: %zd '%.*s'\n", file, line, n, n > 0 ? (int)n : 0, buf);
-        _fail(file, line);
-    }
-}
-
-uint8_t pattern_byte(uint32_t stream, uint64_t at)
-{
-    uint64_t x = (at >> 3) * 0x9e3779b97f4a7c15ULL + stream * 0xbf58476d1ce4e5b9ULL;
-    x ^= x >> 29;
-    return (uint8_t)(x >> ((at & 7) * 8));
-}
-
-void pattern_fill(uint8_t *buf, size_t len, uint32_t stream, uint64_t at)
-{
-    for (size_t i = 0; i < len; i++)
-        buf[i] = pattern_byte(stream, at + i);
-}
-
-size_t pattern_check(const uint8_t *buf, size_t len, uint32_t stream, uint64_t at)
-{
-    size_t i = 0;
-    while (i < len && buf[i] == pattern_byte(stream, at + i))
-        i++;
-    return i;
-}
-
-void bench_exchange(struct bench *b, struct wire *down, struct wire *up)
-{
-    uint64_t requests = bench_requests(b), responses = bench_responses(b);
-    send_text(down->far, PLAIN_REQUEST);
-    expect_text(up->far, PLAIN_REQUEST);
-    send_text(up->far, PLAIN_RESPONSE);
-    expect_text(down->far, PLAIN_RESPONSE);
-    assert_int_equal(bench_requests(b), requests + 1);
-    assert_int_equal(bench_responses(b), responses + 1);
+    return w->left || (!kernel_inspect(b->k, w->slot) && slot_settled(bench_slot(b, w)));
 }

@@ -40,10 +40,9 @@ struct wire {
     uint32_t ref; /**< slot_ref() of the connection. */
     uint64_t cookie;
     uint64_t received; /**< Bytes that userspace has read of what was passed up. */
-    uint64_t sent;     /**< Bytes written into `near` before the insert, and by userspace since. */
     uint8_t *stash;    /**< What was passed up when the connection left the map. */
     uint64_t stash_len;
-    bool left;         /**< Not in the map any more. */
+    bool left; /**< Not in the map any more. */
     bool upstream;
 };
 
@@ -148,9 +147,6 @@ bool bench_give_back(struct bench *b, struct wire *w);
 /** Whether all redirected bytes are in TCP's send queue. */
 bool bench_drained(struct bench *b, const struct wire *w);
 
-/** Userspace writes into the inner end. */
-void bench_write(struct wire *w, const void *data, size_t len);
-
 /** Whether userspace owns the connection. */
 bool bench_passed(struct bench *b, const struct wire *w);
 
@@ -178,6 +174,9 @@ void expect_eof_at(int fd, const char *file, int line);
 /** Nothing can be read now. Only after something that would have come later was seen. */
 #define expect_silence(fd) expect_silence_at(fd, __FILE__, __LINE__)
 void expect_silence_at(int fd, const char *file, int line);
+
+/** The socket's error, which is gone then. */
+int socket_error(int fd);
 
 /** Byte `at` of the stream with this number: no two streams look alike for long. */
 uint8_t pattern_byte(uint32_t stream, uint64_t at);

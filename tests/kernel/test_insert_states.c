@@ -33,7 +33,7 @@ static void test_close_wait(void **state)
     await(_has_event(w->near, POLLRDHUP));
     assert_int_equal(kernel_insert(b->k, w->slot, w->near), -EOPNOTSUPP);
     _check_nothing_left(b, w);
-    bench_write(w, "bye", 3);
+    send_text(w->near, "bye");
     expect_text(w->far, "bye");
 }
 
@@ -164,10 +164,9 @@ static void test_other_programs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_close_wait),     BENCH_TEST(test_fin_wait),  BENCH_TEST(test_reset),
-        BENCH_TEST(test_unconnected),    BENCH_TEST(test_not_tcp),   BENCH_TEST(test_not_a_socket),
-        BENCH_TEST(test_listening),      BENCH_TEST(test_slot_in_use),
-        BENCH_TEST(test_other_programs),
+        BENCH_TEST(test_close_wait),  BENCH_TEST(test_fin_wait),    BENCH_TEST(test_reset),
+        BENCH_TEST(test_unconnected), BENCH_TEST(test_not_tcp),     BENCH_TEST(test_not_a_socket),
+        BENCH_TEST(test_listening),   BENCH_TEST(test_slot_in_use), BENCH_TEST(test_other_programs),
     };
     return BENCH_MAIN("insert_states", tests);
 }

@@ -150,12 +150,9 @@ static void test_fin_during_insert(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_bytes_before_insert),
-        BENCH_TEST(test_several_segments_before_insert),
-        BENCH_TEST(test_partial_head_before_insert),
-        BENCH_TEST(test_unsolicited_bytes_before_insert),
-        BENCH_TEST(test_fin_before_insert),
-        BENCH_TEST(test_bytes_and_fin_before_insert),
+        BENCH_TEST(test_bytes_before_insert),        BENCH_TEST(test_several_segments_before_insert),
+        BENCH_TEST(test_partial_head_before_insert), BENCH_TEST(test_unsolicited_bytes_before_insert),
+        BENCH_TEST(test_fin_before_insert),          BENCH_TEST(test_bytes_and_fin_before_insert),
         BENCH_TEST(test_fin_during_insert),
     };
     return BENCH_MAIN("kick_after_insert", tests);

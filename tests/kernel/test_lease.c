@@ -67,7 +67,8 @@ static void test_head_has_no_body(void **state)
 {
     struct bench *b = *state;
     struct wire *up = bench_up(b), *down = bench_down(b);
-    static const char head[] = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    static const char head[] = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+                      answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     send_text(down->far, head);
     expect_text(up->far, head);
     send_text(up->far, answer);
@@ -203,12 +204,18 @@ static void test_pipelined(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_second_client_gets_none),  BENCH_TEST(test_lease_names_both_sides),
-        BENCH_TEST(test_connection_goes_round),    BENCH_TEST(test_head_has_no_body),
-        BENCH_TEST(test_other_generation_in_pool), BENCH_TEST(test_freed_slot_in_pool),
-        BENCH_TEST(test_downstream_in_pool),       BENCH_TEST(test_taken_connection_in_pool),
-        BENCH_TEST(test_stale_lease),              BENCH_TEST(test_unsolicited),
-        BENCH_TEST(test_early_response),           BENCH_TEST(test_bytes_after_response),
+        BENCH_TEST(test_second_client_gets_none),
+        BENCH_TEST(test_lease_names_both_sides),
+        BENCH_TEST(test_connection_goes_round),
+        BENCH_TEST(test_head_has_no_body),
+        BENCH_TEST(test_other_generation_in_pool),
+        BENCH_TEST(test_freed_slot_in_pool),
+        BENCH_TEST(test_downstream_in_pool),
+        BENCH_TEST(test_taken_connection_in_pool),
+        BENCH_TEST(test_stale_lease),
+        BENCH_TEST(test_unsolicited),
+        BENCH_TEST(test_early_response),
+        BENCH_TEST(test_bytes_after_response),
         BENCH_TEST(test_pipelined),
     };
     return BENCH_MAIN("lease", tests);

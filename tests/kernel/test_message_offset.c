@@ -49,7 +49,8 @@ static void test_body_then_head_in_one_segment(void **state)
     struct wire *up = bench_up(b), *down = bench_down(b);
     char all[4096];
     for (int body = 0; body <= 700; body += 100) {
-        int head = snprintf(all, sizeof(all), "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", body);
+        int head =
+            snprintf(all, sizeof(all), "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", body);
         memset(all + head, 'b', (size_t)body);
         size_t first = (size_t)(head + body);
         size_t next = _get(all + first, sizeof(all) - first, 9, 30);

@@ -123,8 +123,8 @@ static void test_fin_inside_response_head(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_request_cut_anywhere),  BENCH_TEST(test_body_cut_anywhere),
-        BENCH_TEST(test_response_cut_anywhere), BENCH_TEST(test_fin_inside_head),
+        BENCH_TEST(test_request_cut_anywhere),     BENCH_TEST(test_body_cut_anywhere),
+        BENCH_TEST(test_response_cut_anywhere),    BENCH_TEST(test_fin_inside_head),
         BENCH_TEST(test_fin_inside_response_head),
     };
     return BENCH_MAIN("partial_head", tests);

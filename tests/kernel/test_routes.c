@@ -15,11 +15,11 @@
 #include "proxy/log.h"
 #include "skein.skel.h"
 
-#define SEED     20240611U
-#define CONFIGS  300
-#define REQUESTS 25
-#define CLUSTERS 5
-#define LISTENERS 2
+#define SEED        20240611U
+#define CONFIGS     300
+#define REQUESTS    25
+#define CLUSTERS    5
+#define LISTENERS   2
 #define UNPUBLISHED (CLUSTERS - 1) /**< A cluster whose schedule is too long for the tables. */
 
 static uint32_t _state;

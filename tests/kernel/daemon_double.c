@@ -1,0 +1,347 @@
+#include "daemon_double.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/takeover.h"
+#include "proxy/worker.h"
+
+#define NODES 32
+
+static struct worker _worker;
+static struct conf _conf;
+static struct runtime _runtime = {.conf = &_conf};
+static struct rt_listener _rt_listener;
+static struct worker_listener _listener;
+static struct node *_nodes[NODES];
+static size_t _n_nodes;
+static struct daemon_counts _counts;
+
+static struct node *_node(struct conn *c)
+{
+    return (struct node *)c;
+}
+
+/* What kpath.c calls ------------------------------------------------------------------- */
+
+struct downstream *downstream_of(struct conn *c)
+{
+    return &_node(c)->d;
+}
+
+struct upstream *upstream_of(struct conn *c)
+{
+    return &_node(c)->u;
+}
+
+static void _append(struct node *n, const void *data, size_t len)
+{
+    n->in = realloc(n->in, n->in_len + len + 1);
+    assert_non_null(n->in);
+    memcpy(n->in + n->in_len, data, len);
+    n->in_len += len;
+}
+
+/* Bytes that were passed up and not copied before the socket left the map: TCP counts them as
+ * unread for ever, and has none to give. */
+static bool _has_lost(const struct node *n)
+{
+    int unread = 0;
+    char byte;
+    return !ioctl(n->c.fd, FIONREAD, &unread) && unread > 0 &&
+           recv(n->c.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+void conn_suspend(struct conn *c)
+{
+    c->leaving = true;
+}
+
+void conn_resume(struct conn *c, const char *data, size_t len, int err)
+{
+    (void)err;
+    c->leaving = false;
+    if (len)
+        _append(_node(c), data, len);
+    _counts.lost += _has_lost(_node(c));
+}
+
+void conn_flush(struct worker *w)
+{
+    (void)w;
+}
+
+void conn_deadline(struct conn *c, uint64_t ns)
+{
+    (void)c;
+    (void)ns;
+}
+
+uint64_t conn_now(void)
+{
+    return bench_now();
+}
+
+void conn_close(struct conn *c, bool reset)
+{
+    (void)reset;
+    c->dead = true;
+}
+
+void downstream_clock(struct downstream *d)
+{
+    (void)d;
+}
+
+void upstream_park(struct upstream *u)
+{
+    _node(&u->c)->parked = true;
+}
+
+void takeover(struct downstream *d, struct upstream *u, const struct slot *ds, const struct slot *us)
+{
+    struct node *dn = _node(&d->c), *un = _node(&u->c);
+    dn->partner = un;
+    un->partner = dn;
+    un->parked = false;
+    dn->request = ds->remaining;
+    dn->started = us->responding;
+    dn->response = us->remaining;
+    _counts.takeovers++;
+}
+
+/* Life --------------------------------------------------------------------------------- */
+
+void daemon_open(struct kpath *k)
+{
+    memset(&_worker, 0, sizeof(_worker));
+    memset(&_counts, 0, sizeof(_counts));
+    _conf.datapath.promote_after = 0;
+    _conf.timeouts = (struct conf_timeouts){.idle = -1ULL, .response = -1ULL, .body = -1ULL, .write = -1ULL};
+    _worker.runtime = &_runtime;
+    _worker.base = event_base_new();
+    assert_non_null(_worker.base);
+    TAILQ_INIT(&_worker.conns);
+    _rt_listener.runtime = &_runtime;
+    _listener.worker = &_worker;
+    _listener.rt = &_rt_listener;
+    assert_int_equal(kpath_worker_init(&_worker, k), 0);
+}
+
+void daemon_close(void)
+{
+    for (size_t i = 0; i < _n_nodes; i++) {
+        struct node *n = _nodes[i];
+        kpath_detach(&n->c);
+        close(n->c.fd);
+        kpath_free_slot(&n->c);
+        if (n->far >= 0)
+            close(n->far);
+    }
+    for (size_t i = 0; i < _n_nodes; i++) {
+        free(_nodes[i]->in);
+        free(_nodes[i]);
+    }
+    _n_nodes = 0;
+    kpath_worker_free(&_worker);
+    if (_worker.base)
+        event_base_free(_worker.base);
+    _worker.base = NULL;
+}
+
+struct node *daemon_add(bool upstream)
+{
+    struct wire w;
+    struct node *n = calloc(1, sizeof(*n));
+    assert_true(n && _n_nodes < NODES);
+    wire_connect(&w, 0, 0);
+    n->far = w.far;
+    n->c.fd = w.near;
+    n->c.worker = &_worker;
+    n->c.slot = SLOT_NONE;
+    n->c.reading = true;
+    n->c.upstream = upstream;
+    _nodes[_n_nodes++] = n;
+    if (upstream) {
+        n->u.pool_index = UINT32_MAX;
+        assert_true(kpath_donate(&n->u));
+    } else {
+        n->d.listener = &_listener;
+        kpath_promote(&n->d);
+        assert_true(n->c.kernel);
+    }
+    return n;
+}
+
+size_t daemon_nodes(void)
+{
+    return _n_nodes;
+}
+
+struct node *daemon_node(size_t i)
+{
+    return _nodes[i];
+}
+
+struct daemon_counts daemon_counts(void)
+{
+    return _counts;
+}
+
+uint32_t daemon_random(uint32_t *state, uint32_t below)
+{
+    *state = *state * 1664525U + 1013904223U;
+    return (uint32_t)(((uint64_t)(*state >> 8) * below) >> 24);
+}
+
+/* Exchanges ---------------------------------------------------------------------------- */
+
+uint64_t daemon_message_len(const uint8_t *in, size_t len)
+{
+    const uint8_t *end = memmem(in, len, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    uint64_t head = (uint64_t)(end - in) + 4;
+    const uint8_t *field = memmem(in, head, "Content-Length: ", 16);
+    return head + (field ? strtoull((const char *)field + 16, NULL, 10) : 0);
+}
+
+/* The connection is in userspace and out of the maps. */
+static bool _writable(const struct node *n)
+{
+    return !n->c.kernel && !n->c.leaving && !n->c.dead;
+}
+
+/* Moves up to `*left` bytes from one buffer into the other socket. */
+static void _forward(struct node *from, struct node *to, uint64_t *left)
+{
+    size_t n = from->in_len < *left ? from->in_len : (size_t)*left;
+    if (!n || !_writable(to))
+        return;
+    send_bytes(to->c.fd, from->in, n);
+    memmove(from->in, from->in + n, from->in_len - n);
+    from->in_len -= n;
+    *left -= n;
+}
+
+static void _finish(struct node *d)
+{
+    struct node *u = d->partner;
+    d->partner = u->partner = NULL;
+    d->started = false;
+    d->d.requests++;
+    _counts.exchanges++;
+    if (u->in_len || !kpath_donate(&u->u))
+        u->parked = true;
+}
+
+static void _exchange(struct node *d)
+{
+    struct node *u = d->partner;
+    _forward(d, u, &d->request);
+    if (!d->started && !d->request && u->in_len) {
+        d->response = daemon_message_len(u->in, u->in_len);
+        d->started = d->response > 0;
+    }
+    if (!d->started)
+        return;
+    _forward(u, d, &d->response);
+    if (!d->response && !d->request && _writable(d) && _writable(u))
+        _finish(d);
+}
+
+/* An idle upstream connection of userspace, or one that is taken for the purpose. */
+static struct node *_idle_upstream(uint32_t *random_state)
+{
+    for (size_t i = 0; i < _n_nodes; i++) {
+        struct node *u = _nodes[i];
+        if (u->c.upstream && u->parked && !u->partner && !u->in_len && _writable(u))
+            return u;
+    }
+    struct node *any = _nodes[daemon_random(random_state, (uint32_t)_n_nodes)];
+    if (any->c.upstream)
+        kpath_wake(&any->c);
+    return NULL;
+}
+
+static void _downstream(struct node *d, uint32_t *random_state)
+{
+    if (d->partner) {
+        _exchange(d);
+        return;
+    }
+    uint64_t len = d->in_len ? daemon_message_len(d->in, d->in_len) : 0;
+    if (len) {
+        struct node *u = _idle_upstream(random_state);
+        if (!u || !_writable(d))
+            return;
+        d->partner = u;
+        u->partner = d;
+        u->parked = false;
+        d->request = len;
+        d->started = false;
+        _exchange(d);
+    } else if (!d->in_len && _writable(d) && daemon_random(random_state, 2)) {
+        /* How long a connection stays in userspace after a fallback is not the matter here. */
+        d->d.penalty = d->d.promote_at = 0;
+        kpath_promote(&d->d);
+    }
+}
+
+static void _upstream(struct node *u, uint32_t *random_state)
+{
+    if (u->partner || !u->parked || !_writable(u))
+        return;
+    if (u->in_len) {
+        _counts.strays += u->in_len;
+        u->in_len = 0;
+    } else if (daemon_random(random_state, 4) == 0 && kpath_donate(&u->u)) {
+        u->parked = false;
+    }
+}
+
+static void _readable(struct node *n)
+{
+    uint8_t buf[16384];
+    if (n->c.kernel) {
+        kpath_wake(&n->c);
+        return;
+    }
+    ssize_t r = n->c.leaving ? -1 : recv(n->c.fd, buf, sizeof(buf), MSG_DONTWAIT);
+    if (r > 0)
+        _append(n, buf, (size_t)r);
+}
+
+void daemon_step(uint32_t *random_state, uint32_t take_one_in)
+{
+    struct pollfd fds[NODES];
+    struct timespec wait = {.tv_nsec = 200000};
+    for (size_t i = 0; i < _n_nodes; i++)
+        fds[i] = (struct pollfd){.fd = _nodes[i]->c.leaving ? -1 : _nodes[i]->c.fd, .events = POLLIN};
+    ppoll(fds, _n_nodes, &wait, NULL);
+    for (size_t i = 0; i < _n_nodes; i++) {
+        if (fds[i].revents)
+            _readable(_nodes[i]);
+    }
+    if (take_one_in && daemon_random(random_state, take_one_in) == 0) {
+        struct node *n = _nodes[daemon_random(random_state, (uint32_t)_n_nodes)];
+        _counts.takes += n->c.kernel;
+        kpath_wake(&n->c);
+    }
+    event_base_loop(_worker.base, EVLOOP_NONBLOCK);
+    for (size_t i = 0; i < _n_nodes; i++) {
+        struct node *n = _nodes[i];
+        if (n->c.kernel)
+            continue;
+        if (n->c.upstream)
+            _upstream(n, random_state);
+        else
+            _downstream(n, random_state);
+    }
+}

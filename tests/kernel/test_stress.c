@@ -1,0 +1,298 @@
+/*
+ * Everything at once: clients, servers and a daemon that takes connections at random, with
+ * proxy/kpath.c and the programs as they are. Each response carries the id of its request.
+ */
+#include "daemon_double.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define SEED        77041U
+#define DOWNSTREAMS 16
+#define UPSTREAMS   8
+#define CLIENTS     2
+#define RUN_NS      3000000000ULL
+#define BODY_MAX    3000
+
+static atomic_bool _stop_clients, _stop_servers;
+static bool _in_pieces;
+
+struct client {
+    pthread_t thread;
+    uint32_t random_state;
+    struct node **nodes;
+    uint32_t ids[DOWNSTREAMS];
+    uint64_t done;
+    char error[256]; /**< Empty: everything went well. */
+};
+
+/* Waits for and receives some bytes. @return As recv(), -1 on a timeout. */
+static ssize_t _recv_some(int fd, uint8_t *buf, size_t len)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, (int)(BENCH_WAIT_NS / 1000000)) != 1)
+        return -1;
+    return recv(fd, buf, len, 0);
+}
+
+static bool _send_all(int fd, const uint8_t *buf, size_t len, size_t cut)
+{
+    size_t first = cut < len ? cut : len;
+    return send(fd, buf, first, MSG_NOSIGNAL) == (ssize_t)first &&
+           (first == len || send(fd, buf + first, len - first, MSG_NOSIGNAL) == (ssize_t)(len - first));
+}
+
+/* Clients ------------------------------------------------------------------------------ */
+
+static bool _request(struct client *c, size_t i, uint32_t id)
+{
+    uint8_t buf[BODY_MAX + 256];
+    uint32_t body = daemon_random(&c->random_state, 3) ? 0 : daemon_random(&c->random_state, BODY_MAX);
+    int head = snprintf((char *)buf, sizeof(buf),
+                        "POST /%u HTTP/1.1\r\nHost: s\r\nContent-Length: %u\r\n\r\n", id, body);
+    pattern_fill(buf + head, body, id, 0);
+    size_t len = (size_t)head + body;
+    size_t cut = _in_pieces ? (size_t)head + daemon_random(&c->random_state, body + 1) : len;
+    return _send_all(c->nodes[i]->far, buf, len, cut);
+}
+
+static bool _response(struct client *c, size_t i, uint32_t id)
+{
+    uint8_t buf[BODY_MAX + 256];
+    size_t len = 0;
+    uint64_t total = 0;
+    while (!total || len < total) {
+        ssize_t n = len < sizeof(buf) ? _recv_some(c->nodes[i]->far, buf + len, sizeof(buf) - len) : 0;
+        if (n <= 0) {
+            snprintf(c->error, sizeof(c->error), "request %u on connection %zu: %zd after %zu of %zu", id, i,
+                     n, len, (size_t)total);
+            return false;
+        }
+        len += (size_t)n;
+        total = daemon_message_len(buf, len);
+    }
+    const uint8_t *body = memmem(buf, len, "\r\n\r\n", 4);
+    size_t body_len = len - (size_t)(body + 4 - buf);
+    if (len != total || pattern_check(body + 4, body_len, id, 0) != body_len) {
+        snprintf(c->error, sizeof(c->error), "request %u on connection %zu got another response: %.60s", id,
+                 i, buf);
+        return false;
+    }
+    return true;
+}
+
+static void *_client(void *arg)
+{
+    struct client *c = arg;
+    const size_t n = DOWNSTREAMS / CLIENTS;
+    uint32_t next = c->random_state % 1000 * 1000000;
+    while (!_stop_clients && !c->error[0]) {
+        for (size_t i = 0; i < n && !c->error[0]; i++) {
+            c->ids[i] = next++;
+            if (!_request(c, i, c->ids[i]))
+                snprintf(c->error, sizeof(c->error), "request %u can not be sent", c->ids[i]);
+        }
+        for (size_t i = 0; i < n && !c->error[0]; i++)
+            c->done += _response(c, i, c->ids[i]);
+    }
+    return NULL;
+}
+
+/* Server ------------------------------------------------------------------------------- */
+
+struct server {
+    pthread_t thread;
+    uint32_t random_state;
+    struct node **nodes;
+    struct {
+        uint8_t buf[BODY_MAX * 2];
+        size_t len;
+    } in[UPSTREAMS];
+    char error[128];
+};
+
+static void _answer(struct server *s, size_t i, uint32_t id)
+{
+    uint8_t buf[BODY_MAX + 256];
+    uint32_t body =
+        16 + daemon_random(&s->random_state, daemon_random(&s->random_state, 4) ? 100 : BODY_MAX - 16);
+    int head = snprintf((char *)buf, sizeof(buf), "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", body);
+    pattern_fill(buf + head, body, id, 0);
+    size_t len = (size_t)head + body;
+    size_t cut = _in_pieces ? (size_t)head + daemon_random(&s->random_state, body) : len;
+    if (!_send_all(s->nodes[i]->far, buf, len, cut))
+        snprintf(s->error, sizeof(s->error), "a response can not be sent");
+}
+
+static void _serve(struct server *s, size_t i)
+{
+    ssize_t n = recv(s->nodes[i]->far, s->in[i].buf + s->in[i].len, sizeof(s->in[i].buf) - s->in[i].len,
+                     MSG_DONTWAIT);
+    if (n <= 0)
+        return;
+    s->in[i].len += (size_t)n;
+    uint64_t total = daemon_message_len(s->in[i].buf, s->in[i].len);
+    if (!total || s->in[i].len < total)
+        return;
+    uint32_t id = (uint32_t)strtoul((char *)s->in[i].buf + 6, NULL, 10);
+    const uint8_t *body = memmem(s->in[i].buf, s->in[i].len, "\r\n\r\n", 4);
+    size_t body_len = total - (size_t)(body + 4 - s->in[i].buf);
+    if (s->in[i].len != total || pattern_check(body + 4, body_len, id, 0) != body_len)
+        snprintf(s->error, sizeof(s->error), "request %u arrived damaged", id);
+    s->in[i].len = 0;
+    _answer(s, i, id);
+}
+
+static void *_server(void *arg)
+{
+    struct server *s = arg;
+    struct pollfd fds[UPSTREAMS];
+    while (!_stop_servers) {
+        for (size_t i = 0; i < UPSTREAMS; i++)
+            fds[i] = (struct pollfd){.fd = s->nodes[i]->far, .events = POLLIN};
+        poll(fds, UPSTREAMS, 10);
+        for (size_t i = 0; i < UPSTREAMS; i++) {
+            if (fds[i].revents)
+                _serve(s, i);
+        }
+    }
+    return NULL;
+}
+
+/* The end ------------------------------------------------------------------------------- */
+
+static bool _is_settled(struct bench *b, const struct node *n)
+{
+    if (!n->c.kernel)
+        return n->c.upstream ? n->parked && !n->partner : !n->partner && !n->in_len;
+    uint64_t w = slot_owner(&b->k->slots[n->c.slot]);
+    if (owner_lease(w) || (w & (OWNER_USER | OWNER_BUSY)))
+        return false;
+    uint32_t at = n->c.upstream ? n->u.pool_index : 0;
+    return !n->c.upstream || (b->k->pools[0].idle[at / 64] >> (at % 64) & 1);
+}
+
+static bool _all_settled(struct bench *b, uint32_t *random_state)
+{
+    daemon_step(random_state, 0);
+    for (size_t i = 0; i < daemon_nodes(); i++) {
+        if (!_is_settled(b, daemon_node(i)))
+            return false;
+    }
+    return true;
+}
+
+/* What is known of a connection that is stuck. */
+static void _describe(struct bench *b, size_t i)
+{
+    const struct node *n = daemon_node(i);
+    if (_is_settled(b, n))
+        return;
+    if (n->c.slot == SLOT_NONE) {
+        print_message("%zu %s: userspace, %zu bytes read, exchange %d (request %llu, response %llu)\n", i,
+                      n->c.upstream ? "upstream" : "downstream", n->in_len, n->partner != NULL,
+                      (unsigned long long)n->request, (unsigned long long)n->response);
+        return;
+    }
+    int r = kernel_inspect(b->k, n->c.slot);
+    const struct slot *s = &b->k->slots[n->c.slot];
+    print_message(
+        "%zu %s: slot %u, owner %llx, lease of slot %d, kernel %d, leaving %d, passed %llu, tx %u of %u "
+        "(%d), parsed %u, copied %u, remaining %llu, reason %s, exchange %d\n",
+        i, n->c.upstream ? "upstream" : "downstream", n->c.slot, (unsigned long long)s->owner,
+        (int)ref_index(owner_lease(s->owner)), n->c.kernel, n->c.leaving, (unsigned long long)s->passed,
+        s->tx_seq, s->write_seq, r, s->parsed_seq, s->copied_seq, (unsigned long long)s->remaining,
+        fallback_name(s->slice_reason), n->partner != NULL);
+}
+
+static void _run(struct bench *b)
+{
+    struct node *ups[UPSTREAMS], *downs[DOWNSTREAMS];
+    static struct client clients[CLIENTS];
+    static struct server server;
+    uint32_t random_state = SEED;
+    memset(clients, 0, sizeof(clients));
+    memset(&server, 0, sizeof(server));
+    _stop_clients = _stop_servers = false;
+    for (size_t i = 0; i < UPSTREAMS; i++)
+        ups[i] = daemon_add(true);
+    for (size_t i = 0; i < DOWNSTREAMS; i++)
+        downs[i] = daemon_add(false);
+    server.nodes = ups;
+    server.random_state = SEED + 1;
+    pthread_create(&server.thread, NULL, _server, &server);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i].nodes = downs + i * (DOWNSTREAMS / CLIENTS);
+        clients[i].random_state = SEED + 2 + (uint32_t)i;
+        pthread_create(&clients[i].thread, NULL, _client, &clients[i]);
+    }
+    uint64_t end = bench_now() + RUN_NS;
+    while (bench_now() < end)
+        daemon_step(&random_state, 3);
+    _stop_clients = true;
+    for (size_t i = 0; i < CLIENTS; i++) {
+        while (pthread_tryjoin_np(clients[i].thread, NULL) == EBUSY)
+            daemon_step(&random_state, 0);
+    }
+    bool settled = eventually(_all_settled(b, &random_state));
+    struct daemon_counts n = daemon_counts();
+    bool failed = !settled || clients[0].error[0] || clients[1].error[0];
+    print_message("%llu connections lost bytes when they left the map, %llu stray bytes\n",
+                  (unsigned long long)n.lost, (unsigned long long)n.strays);
+    for (size_t i = 0; failed && i < daemon_nodes(); i++)
+        _describe(b, i);
+    _stop_servers = true;
+    pthread_join(server.thread, NULL);
+    print_message("seed %u: %llu responses, %llu by the kernel path, %llu takes, %llu takeovers, "
+                  "%llu exchanges in userspace\n",
+                  SEED, (unsigned long long)(clients[0].done + clients[1].done),
+                  (unsigned long long)bench_responses(b), (unsigned long long)n.takes,
+                  (unsigned long long)n.takeovers, (unsigned long long)n.exchanges);
+    assert_string_equal(clients[0].error, "");
+    assert_string_equal(clients[1].error, "");
+    assert_string_equal(server.error, "");
+    assert_int_equal(n.strays, 0);
+    assert_int_equal(n.lost, 0);
+    assert_true(settled);
+    assert_true(bench_responses(b) > 100 && n.takeovers > 10);
+}
+
+static void test_whole_messages(void **state)
+{
+    _in_pieces = false;
+    _run(*state);
+}
+
+static void test_pieces(void **state)
+{
+    _in_pieces = true;
+    _run(*state);
+}
+
+static int _setup(void **state)
+{
+    int r = bench_setup(state);
+    daemon_open(((struct bench *)*state)->k);
+    return r;
+}
+
+static int _teardown(void **state)
+{
+    daemon_close();
+    return bench_teardown(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole_messages, _setup, _teardown),
+        cmocka_unit_test_setup_teardown(test_pieces, _setup, _teardown),
+    };
+    return BENCH_MAIN("stress", tests);
+}

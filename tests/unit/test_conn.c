@@ -1,0 +1,925 @@
+/*
+ * Buffered sockets on an event loop: a worker reduced to its loop, and peers that read when the
+ * test tells them to.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/conn.h"
+#include "proxy/kpath.h"
+#include "proxy/runtime.h"
+#include "proxy/worker.h"
+
+#define MS 1000000ULL
+
+/* Without a kernel path. */
+static struct conn *woken;
+
+void kpath_wake(struct conn *c)
+{
+    woken = c;
+}
+
+void kpath_detach(struct conn *c)
+{
+}
+
+void kpath_free_slot(struct conn *c)
+{
+}
+
+/* A connection under test and what its owner was told. */
+struct owner {
+    struct conn c;
+    size_t take; /* Bytes consumed per offer at most... */
+    size_t step; /* ...in units of. */
+    char got[1 << 16];
+    size_t n_got;
+    size_t last_offer;
+    unsigned offers, eofs, connects, congestions, drains, expiries, releases;
+    int err;
+    uint64_t expired_at;
+    void (*on_input)(struct owner *o);
+};
+
+static struct worker worker;
+static struct conf conf;
+static struct runtime runtime = {.conf = &conf};
+static struct owner one, two;
+static int peer, peer_two; /* The other ends. */
+
+static struct owner *_of(struct conn *c)
+{
+    return (struct owner *)((char *)c - offsetof(struct owner, c));
+}
+
+static size_t _input(struct conn *c, const char *data, size_t len)
+{
+    struct owner *o = _of(c);
+    size_t n = len < o->take ? len : o->take;
+    n -= n % o->step;
+    o->offers++;
+    o->last_offer = len;
+    assert_true(o->n_got + n <= sizeof(o->got));
+    memcpy(o->got + o->n_got, data, n);
+    o->n_got += n;
+    if (o->on_input)
+        o->on_input(o);
+    return n;
+}
+
+static void _eof(struct conn *c)
+{
+    _of(c)->eofs++;
+}
+
+static void _broken(struct conn *c, int err)
+{
+    _of(c)->err = err;
+    conn_close(c, true);
+}
+
+static void _connected(struct conn *c)
+{
+    _of(c)->connects++;
+}
+
+static void _congested(struct conn *c)
+{
+    _of(c)->congestions++;
+}
+
+static void _drained(struct conn *c)
+{
+    _of(c)->drains++;
+}
+
+static void _expired(struct conn *c)
+{
+    _of(c)->expiries++;
+    _of(c)->expired_at = conn_now();
+}
+
+static void _release(struct conn *c)
+{
+    assert_true(c->dead);
+    _of(c)->releases++;
+}
+
+static const struct conn_ops ops = {_input, _eof, _broken, _connected, _congested, _drained, _expired};
+
+/* The worker ---------------------------------------------------------------------------- */
+
+static void _on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    conn_reap(arg);
+}
+
+static int _setup(void **state)
+{
+    memset(&worker, 0, sizeof(worker));
+    conf.timeouts.write = 5000 * MS;
+    worker.runtime = &runtime;
+    worker.base = event_base_new();
+    worker.rbuf = malloc(WORKER_RBUF);
+    worker.stage = malloc(WORKER_STAGE);
+    TAILQ_INIT(&worker.conns);
+    TAILQ_INIT(&worker.graves);
+    event_assign(&worker.reap, worker.base, -1, 0, _on_reap, &worker);
+    peer = peer_two = -1;
+    woken = NULL;
+    return worker.base && worker.rbuf && worker.stage ? 0 : -1;
+}
+
+static int _teardown(void **state)
+{
+    struct conn *c;
+    while ((c = TAILQ_FIRST(&worker.conns)))
+        conn_close(c, true);
+    conn_reap(&worker);
+    event_base_free(worker.base);
+    free(worker.rbuf);
+    free(worker.stage);
+    if (peer >= 0)
+        close(peer);
+    if (peer_two >= 0)
+        close(peer_two);
+    return 0;
+}
+
+/* Runs the events that are there now. */
+static void _turn(void)
+{
+    event_base_loop(worker.base, EVLOOP_NONBLOCK);
+}
+
+/* Runs events until the condition holds, for at most some seconds. */
+#define RUN_UNTIL(condition)                                                                                 \
+    do {                                                                                                     \
+        uint64_t _late = conn_now() + 5000 * MS;                                                             \
+        while (!(condition)) {                                                                               \
+            assert_true(conn_now() < _late);                                                                 \
+            _turn();                                                                                         \
+            usleep(200);                                                                                     \
+        }                                                                                                    \
+    } while (0)
+
+static void _run_for(uint64_t ns)
+{
+    uint64_t end = conn_now() + ns;
+    while (conn_now() < end) {
+        _turn();
+        usleep(200);
+    }
+}
+
+static void _init(struct owner *o, int fd)
+{
+    memset(o, 0, sizeof(*o));
+    o->take = SIZE_MAX;
+    o->step = 1;
+    evutil_make_socket_nonblocking(fd);
+    conn_init(&o->c, &worker, fd, &ops, _release);
+}
+
+static int _listener(struct sockaddr_in *sin)
+{
+    socklen_t len = sizeof(*sin);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    *sin = (struct sockaddr_in){AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(bind(fd, (struct sockaddr *)sin, len), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)sin, &len), 0);
+    return fd;
+}
+
+/* A TCP connection with small buffers between an owner and a peer. */
+static int _tcp(struct owner *o)
+{
+    struct sockaddr_in sin;
+    int small = 8192, listener = _listener(&sin), fd = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+    int accepted = accept(listener, NULL, NULL);
+    assert_true(accepted >= 0);
+    setsockopt(accepted, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    close(listener);
+    _init(o, accepted);
+    return fd;
+}
+
+/* A pair of sockets that shows where one write ends and the next begins. */
+static int _packets(struct owner *o)
+{
+    int pair[2], large = 1 << 20;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+    _init(o, pair[0]);
+    return pair[1];
+}
+
+/* The peer's side ----------------------------------------------------------------------- */
+
+static char bytes[1 << 20];
+
+static void _send(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* What is there to read now. -1: nothing; 0: the end. */
+static ssize_t _receive(int fd)
+{
+    return recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+}
+
+static void _expect_packet(int fd, const char *text)
+{
+    ssize_t n = _receive(fd);
+    assert_int_equal(n, strlen(text));
+    assert_memory_equal(bytes, text, strlen(text));
+}
+
+static void _expect_nothing(int fd)
+{
+    assert_int_equal(_receive(fd), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+/* Byte number i of a stream that is easy to check. */
+static char _pattern(size_t i)
+{
+    return (char)(i * 7 + i / 251);
+}
+
+static void _put_pattern(struct conn *c, size_t from, size_t len)
+{
+    static char text[1 << 20];
+    assert_true(len <= sizeof(text));
+    for (size_t i = 0; i < len; i++)
+        text[i] = _pattern(from + i);
+    conn_put(c, text, len);
+}
+
+/* Reads the pattern, running events meanwhile, until `len` bytes of it have come or the stream
+ * ends. `got` came before. @return Bytes read so far. */
+static size_t _drain_pattern(int fd, size_t got, size_t len, bool *end)
+{
+    uint64_t stop = conn_now() + 5000 * MS;
+    *end = false;
+    while (got < len && !*end && conn_now() < stop) {
+        ssize_t n = _receive(fd);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(bytes[i], _pattern(got + (size_t)i));
+        got += n > 0 ? (size_t)n : 0;
+        *end = n == 0;
+        if (n < 0)
+            assert_int_equal(errno, EAGAIN);
+        _turn();
+    }
+    return got;
+}
+
+/* Staging ------------------------------------------------------------------------------- */
+
+static void _answer_in_pieces(struct owner *o)
+{
+    conn_puts(&o->c, "a");
+    conn_puts(&o->c, "");
+    conn_puts(&o->c, "bc");
+    conn_put(&o->c, "d", 1);
+    _expect_nothing(peer);
+}
+
+static void test_one_write_per_callback(void **state)
+{
+    peer = _packets(&one);
+    one.on_input = _answer_in_pieces;
+    conn_read(&one.c, true);
+    _send(peer, "?");
+    RUN_UNTIL(one.offers);
+    _expect_packet(peer, "abcd");
+    _expect_nothing(peer);
+    assert_int_equal(one.c.sent, 4);
+    assert_int_equal(one.congestions, 0);
+    assert_int_equal(conn_backlog(&one.c), 0);
+}
+
+static void test_stage_changes_hands(void **state)
+{
+    peer = _packets(&one);
+    peer_two = _packets(&two);
+    conn_puts(&one.c, "a");
+    conn_puts(&one.c, "b");
+    _expect_nothing(peer);
+    conn_puts(&two.c, "c");
+    _expect_packet(peer, "ab");
+    _expect_nothing(peer_two);
+    conn_puts(&one.c, "d");
+    _expect_packet(peer_two, "c");
+    conn_flush(&worker);
+    _expect_packet(peer, "d");
+    conn_flush(&worker);
+    _expect_nothing(peer);
+    _expect_nothing(peer_two);
+}
+
+static void test_large_pieces_are_not_staged(void **state)
+{
+    peer = _packets(&one);
+    _put_pattern(&one.c, 0, 100);
+    _expect_nothing(peer);
+    _put_pattern(&one.c, 100, 20000);
+    assert_int_equal(_receive(peer), 20100);
+    for (size_t i = 0; i < 20100; i++)
+        assert_int_equal(bytes[i], _pattern(i));
+    _expect_nothing(peer);
+}
+
+/* The stage is as large as it is: what does not fit leaves with it. */
+static void test_full_stage(void **state)
+{
+    size_t at = 0;
+    peer = _packets(&one);
+    for (; at + 8000 <= WORKER_STAGE; at += 8000)
+        _put_pattern(&one.c, at, 8000);
+    _expect_nothing(peer);
+    _put_pattern(&one.c, at, 8000);
+    assert_int_equal(_receive(peer), at + 8000);
+    for (size_t i = 0; i < at + 8000; i++)
+        assert_int_equal(bytes[i], _pattern(i));
+}
+
+static void test_discard_output(void **state)
+{
+    peer = _packets(&one);
+    conn_puts(&one.c, "gone");
+    conn_discard_output(&one.c);
+    conn_flush(&worker);
+    conn_puts(&one.c, "here");
+    conn_flush(&worker);
+    _expect_packet(peer, "here");
+    _expect_nothing(peer);
+}
+
+/* Back-pressure --------------------------------------------------------------------------- */
+
+static void test_reader_that_does_not_read(void **state)
+{
+    bool end;
+    peer = _tcp(&one);
+    _put_pattern(&one.c, 0, 1 << 20);
+    assert_int_equal(one.congestions, 1);
+    size_t backlog = conn_backlog(&one.c);
+    assert_true(backlog > 0);
+    assert_int_equal(one.c.sent + backlog, 1 << 20);
+    _run_for(20 * MS);
+    assert_int_equal(one.drains, 0);
+    _put_pattern(&one.c, 1 << 20, 1000);
+    conn_flush(&worker);
+    assert_int_equal(one.congestions, 1); /* Said already. */
+    assert_int_equal(_drain_pattern(peer, 0, (1 << 20) + 1000, &end), (1 << 20) + 1000);
+    RUN_UNTIL(one.drains);
+    assert_int_equal(one.drains, 1);
+    assert_int_equal(conn_backlog(&one.c), 0);
+    assert_int_equal(one.c.sent, (1 << 20) + 1000);
+    _put_pattern(&one.c, 0, 1 << 20);
+    assert_int_equal(one.congestions, 2);
+}
+
+/* Input --------------------------------------------------------------------------------- */
+
+static void test_kept_input_comes_again(void **state)
+{
+    peer = _packets(&one);
+    one.step = 4;
+    conn_read(&one.c, true);
+    _send(peer, "abcdef");
+    RUN_UNTIL(one.offers == 1);
+    assert_int_equal(one.n_got, 4);
+    assert_int_equal(conn_pending(&one.c), 2);
+    _turn();
+    assert_int_equal(one.offers, 1); /* Not without more bytes. */
+    _send(peer, "gh");
+    RUN_UNTIL(one.offers == 2);
+    assert_int_equal(one.last_offer, 4);
+    assert_int_equal(conn_pending(&one.c), 0);
+    assert_memory_equal(one.got, "abcdefgh", 8);
+}
+
+static void _pump_again(struct owner *o)
+{
+    o->take = 2;
+    if (o->offers < 3)
+        conn_pump(&o->c);
+}
+
+static void test_pump_inside_of_input(void **state)
+{
+    peer = _packets(&one);
+    one.take = 2;
+    one.on_input = _pump_again;
+    conn_read(&one.c, true);
+    _send(peer, "abcdefgh");
+    RUN_UNTIL(one.offers);
+    assert_int_equal(one.offers, 3);
+    assert_int_equal(one.n_got, 6);
+    assert_int_equal(conn_pending(&one.c), 2);
+    one.on_input = NULL;
+    conn_pump(&one.c);
+    assert_memory_equal(one.got, "abcdefgh", 8);
+}
+
+static void _stop_reading(struct owner *o)
+{
+    conn_read(&o->c, false);
+}
+
+static void test_not_reading(void **state)
+{
+    peer = _packets(&one);
+    one.take = 1;
+    one.on_input = _stop_reading;
+    conn_read(&one.c, true);
+    _send(peer, "abc");
+    _send(peer, "def");
+    RUN_UNTIL(one.offers);
+    _run_for(10 * MS);
+    assert_int_equal(one.offers, 1);
+    conn_pump(&one.c);
+    assert_int_equal(one.offers, 1);
+    one.take = SIZE_MAX;
+    one.on_input = NULL;
+    conn_read(&one.c, true);
+    assert_int_equal(one.n_got, 3);
+    RUN_UNTIL(one.n_got == 6);
+    assert_memory_equal(one.got, "abcdef", 6);
+}
+
+static void test_eof_once_and_last(void **state)
+{
+    peer = _tcp(&one);
+    one.take = 0;
+    conn_read(&one.c, true);
+    _send(peer, "abc");
+    shutdown(peer, SHUT_WR);
+    RUN_UNTIL(one.eofs);
+    _run_for(10 * MS);
+    assert_int_equal(one.eofs, 1);
+    assert_int_equal(conn_pending(&one.c), 3);
+    /* Half-closed: output still goes. */
+    conn_puts(&one.c, "still");
+    conn_flush(&worker);
+    RUN_UNTIL(recv(peer, bytes, 5, MSG_PEEK | MSG_DONTWAIT) == 5);
+    one.take = 3;
+    conn_pump(&one.c);
+    assert_int_equal(one.n_got, 3);
+}
+
+static void _close_now(struct owner *o)
+{
+    conn_puts(&o->c, "never sent");
+    conn_close(&o->c, false);
+    assert_int_equal(o->releases, 0);
+}
+
+static void test_close_inside_of_input(void **state)
+{
+    peer = _tcp(&one);
+    one.on_input = _close_now;
+    conn_read(&one.c, true);
+    _send(peer, "abc");
+    RUN_UNTIL(one.releases);
+    assert_int_equal(one.offers, 1);
+    assert_int_equal(one.releases, 1);
+    assert_int_equal(_receive(peer), 0);
+    conn_puts(&one.c, "x"); /* Harmless until it is released. */
+    conn_close(&one.c, true);
+    _turn();
+    assert_int_equal(one.releases, 1);
+}
+
+/* Ends ---------------------------------------------------------------------------------- */
+
+static void test_reset(void **state)
+{
+    peer = _tcp(&one);
+    conn_close(&one.c, true);
+    assert_int_equal(_receive(peer), -1);
+    assert_int_equal(errno, ECONNRESET);
+}
+
+static void _finish(bool linger)
+{
+    bool end;
+    peer = _tcp(&one);
+    _put_pattern(&one.c, 0, 500000);
+    _put_pattern(&one.c, 500000, 7); /* Staged. */
+    conn_finish(&one.c, linger);
+    conn_puts(&one.c, ""); /* Nothing to add. */
+    assert_false(one.c.dead);
+    _run_for(5 * MS);
+    assert_int_equal(_drain_pattern(peer, 0, SIZE_MAX, &end), 500007);
+    assert_true(end);
+    assert_int_equal(one.drains, 0);
+    assert_int_equal(one.err, 0);
+}
+
+static void test_finish_sends_everything_first(void **state)
+{
+    _finish(false);
+    RUN_UNTIL(one.releases);
+    assert_int_equal(one.releases, 1);
+}
+
+static void test_finish_without_output(void **state)
+{
+    peer = _tcp(&one);
+    conn_finish(&one.c, false);
+    assert_true(one.c.dead);
+    conn_finish(&one.c, false);
+    RUN_UNTIL(one.releases);
+    assert_int_equal(_receive(peer), 0);
+}
+
+/* RFC 9112 9.6: input that nobody reads must not turn the end into a reset. */
+static void test_linger(void **state)
+{
+    _finish(true);
+    assert_false(one.c.dead);
+    assert_true(one.c.shut);
+    for (int i = 0; i < 10; i++) {
+        _send(peer, "too late");
+        _run_for(2 * MS);
+    }
+    assert_false(one.c.dead);
+    assert_int_equal(one.offers, 0);
+    assert_int_equal(_receive(peer), 0);
+    close(peer);
+    peer = -1;
+    RUN_UNTIL(one.releases);
+    assert_int_equal(one.eofs, 0);
+    assert_int_equal(one.expiries, 0);
+}
+
+static void test_linger_discards_what_was_kept(void **state)
+{
+    peer = _tcp(&one);
+    one.take = 0;
+    conn_read(&one.c, true);
+    _send(peer, "abc");
+    RUN_UNTIL(one.offers == 1);
+    conn_puts(&one.c, "bye");
+    conn_finish(&one.c, true);
+    _send(peer, "def");
+    _run_for(5 * MS);
+    assert_int_equal(one.offers, 1);
+    assert_int_equal(conn_pending(&one.c), 0);
+    shutdown(peer, SHUT_WR);
+    RUN_UNTIL(one.releases);
+    _expect_packet(peer, "bye");
+    assert_int_equal(_receive(peer), 0);
+}
+
+static void test_linger_after_eof(void **state)
+{
+    peer = _tcp(&one);
+    conn_read(&one.c, true);
+    shutdown(peer, SHUT_WR);
+    RUN_UNTIL(one.eofs);
+    conn_puts(&one.c, "bye");
+    conn_finish(&one.c, true);
+    RUN_UNTIL(one.releases);
+    _expect_packet(peer, "bye");
+    assert_int_equal(_receive(peer), 0);
+}
+
+/* A peer that never closes is not waited for longer than two seconds. */
+static void test_linger_is_bounded(void **state)
+{
+    peer = _tcp(&one);
+    conn_finish(&one.c, true);
+    uint64_t start = conn_now();
+    RUN_UNTIL(one.releases);
+    assert_in_range(conn_now() - start, 1990 * MS, 2500 * MS);
+    assert_int_equal(one.expiries, 0);
+}
+
+/* A peer that takes no byte holds a finished connection for the write timeout only. */
+static void test_finish_is_bounded(void **state)
+{
+    conf.timeouts.write = 50 * MS;
+    peer = _tcp(&one);
+    _put_pattern(&one.c, 0, 1 << 20);
+    uint64_t start = conn_now();
+    conn_finish(&one.c, true);
+    RUN_UNTIL(one.releases);
+    assert_in_range(conn_now() - start, 50 * MS, 1000 * MS);
+    while (_receive(peer) > 0)
+        ;
+    assert_int_equal(errno, ECONNRESET); /* Never to be taken for a whole message. */
+}
+
+static void test_write_failure_after_input(void **state)
+{
+    peer = _tcp(&one);
+    _send(peer, "abc");
+    struct linger l = {.l_onoff = 1};
+    setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    close(peer);
+    peer = -1;
+    usleep(1000);
+    conn_puts(&one.c, "x");
+    conn_flush(&worker);
+    RUN_UNTIL(one.err || one.eofs);
+    assert_int_equal(conn_backlog(&one.c), 0);
+    assert_int_equal(one.congestions, 0);
+}
+
+/* Deadlines ----------------------------------------------------------------------------- */
+
+static void test_deadline(void **state)
+{
+    peer = _tcp(&one);
+    uint64_t start = conn_now();
+    conn_deadline(&one.c, 40 * MS);
+    RUN_UNTIL(one.expiries);
+    assert_in_range(one.expired_at - start, 40 * MS, 140 * MS);
+    _run_for(60 * MS);
+    assert_int_equal(one.expiries, 1);
+}
+
+/* The timer of an earlier deadline is kept: it must not end the later one. */
+static void test_deadline_moves_on(void **state)
+{
+    peer = _tcp(&one);
+    uint64_t start = conn_now();
+    for (int i = 0; i < 20; i++) {
+        conn_deadline(&one.c, 40 * MS);
+        _run_for(8 * MS);
+    }
+    assert_int_equal(one.expiries, 0);
+    uint64_t last = conn_now();
+    conn_deadline(&one.c, 40 * MS);
+    RUN_UNTIL(one.expiries);
+    assert_in_range(one.expired_at - last, 40 * MS, 140 * MS);
+    assert_true(one.expired_at - start > 190 * MS);
+}
+
+static void test_deadline_moves_back(void **state)
+{
+    peer = _tcp(&one);
+    uint64_t start = conn_now();
+    conn_deadline(&one.c, 60000 * MS);
+    conn_deadline(&one.c, 40 * MS);
+    RUN_UNTIL(one.expiries);
+    assert_in_range(one.expired_at - start, 40 * MS, 140 * MS);
+}
+
+static void test_deadline_removed(void **state)
+{
+    peer = _tcp(&one);
+    conn_deadline(&one.c, 20 * MS);
+    conn_deadline(&one.c, 0);
+    _run_for(60 * MS);
+    assert_int_equal(one.expiries, 0);
+    /* Removed and set again, before and after the old timer has fired. */
+    uint64_t start = conn_now();
+    conn_deadline(&one.c, 40 * MS);
+    conn_deadline(&one.c, 0);
+    conn_deadline(&one.c, 20 * MS);
+    RUN_UNTIL(one.expiries);
+    assert_in_range(one.expired_at - start, 20 * MS, 120 * MS);
+    _run_for(60 * MS);
+    assert_int_equal(one.expiries, 1);
+}
+
+/* Whatever the order of settings, the last one counts, and it is never late. */
+static void test_deadline_at_random(void **state)
+{
+    peer = _tcp(&one);
+    srand(1);
+    for (int round = 0; round < 20; round++) {
+        uint64_t ns = 0, set = 0;
+        one.expiries = 0;
+        for (int i = 0; i < 6 && !one.expiries; i++) {
+            ns = (uint64_t)(rand() % 30 + 1) * MS;
+            set = conn_now();
+            conn_deadline(&one.c, ns);
+            if (rand() % 2)
+                _run_for((uint64_t)(rand() % 12) * MS);
+        }
+        RUN_UNTIL(one.expiries);
+        assert_in_range(one.expired_at - set, ns, ns + 100 * MS);
+    }
+}
+
+/* While the kernel path lets go ----------------------------------------------------------- */
+
+static void test_suspended(void **state)
+{
+    peer = _tcp(&one);
+    conn_read(&one.c, true);
+    conn_suspend(&one.c);
+    _send(peer, "third");
+    conn_puts(&one.c, "a");
+    conn_puts(&one.c, "b");
+    conn_flush(&worker);
+    assert_int_equal(one.congestions, 1);
+    conn_puts(&one.c, "c");
+    conn_flush(&worker);
+    _run_for(20 * MS);
+    assert_int_equal(one.offers, 0);
+    assert_int_equal(one.drains, 0);
+    assert_int_equal(conn_backlog(&one.c), 3);
+    _expect_nothing(peer);
+    conn_resume(&one.c, "first second ", 13, 0);
+    assert_int_equal(one.drains, 1);
+    RUN_UNTIL(one.n_got == 18);
+    assert_memory_equal(one.got, "first second third", 18);
+    _expect_packet(peer, "abc");
+    assert_int_equal(conn_backlog(&one.c), 0);
+    assert_int_equal(one.congestions, 1);
+}
+
+static void test_suspended_with_a_backlog(void **state)
+{
+    bool end;
+    peer = _tcp(&one);
+    _put_pattern(&one.c, 0, 500000);
+    conn_suspend(&one.c);
+    uint64_t sent = one.c.sent;
+    _put_pattern(&one.c, 500000, 300000);
+    assert_int_equal(_drain_pattern(peer, 0, sent, &end), sent);
+    _run_for(10 * MS); /* There is space again, but nobody may use it. */
+    assert_int_equal(one.c.sent, sent);
+    assert_int_equal(one.congestions, 1);
+    conn_resume(&one.c, NULL, 0, 0);
+    assert_int_equal(_drain_pattern(peer, sent, 800000, &end), 800000);
+    RUN_UNTIL(one.drains);
+}
+
+static void test_finished_while_suspended(void **state)
+{
+    peer = _tcp(&one);
+    conn_read(&one.c, true);
+    conn_suspend(&one.c);
+    conn_puts(&one.c, "bye");
+    conn_finish(&one.c, false);
+    _run_for(10 * MS);
+    assert_false(one.c.dead);
+    _expect_nothing(peer);
+    conn_resume(&one.c, "nobody's", 8, 0);
+    RUN_UNTIL(one.releases);
+    _expect_packet(peer, "bye");
+    assert_int_equal(_receive(peer), 0);
+    assert_int_equal(one.offers, 0);
+}
+
+static void test_nothing_to_finish_while_suspended(void **state)
+{
+    peer = _tcp(&one);
+    conn_suspend(&one.c);
+    conn_finish(&one.c, false);
+    assert_false(one.c.dead);
+    conn_resume(&one.c, NULL, 0, 0);
+    RUN_UNTIL(one.releases);
+    assert_int_equal(_receive(peer), 0);
+}
+
+static void test_broken_while_suspended(void **state)
+{
+    peer = _tcp(&one);
+    conn_suspend(&one.c);
+    conn_resume(&one.c, NULL, 0, ECONNRESET);
+    assert_int_equal(one.err, ECONNRESET);
+    peer_two = _tcp(&two);
+    conn_suspend(&two.c);
+    conn_finish(&two.c, true);
+    conn_resume(&two.c, NULL, 0, ECONNRESET);
+    assert_true(two.c.dead);
+    assert_int_equal(two.err, 0); /* The owner had let go of it. */
+}
+
+static void test_resumed_without_reading(void **state)
+{
+    peer = _tcp(&one);
+    conn_suspend(&one.c);
+    _send(peer, "def");
+    conn_resume(&one.c, "abc", 3, 0);
+    _run_for(5 * MS);
+    assert_int_equal(one.offers, 0);
+    assert_int_equal(conn_pending(&one.c), 3);
+    conn_read(&one.c, true);
+    assert_int_equal(one.n_got, 3);
+    RUN_UNTIL(one.n_got == 6);
+    assert_memory_equal(one.got, "abcdef", 6);
+}
+
+/* An event of a connection that the kernel path owns is kpath.c's first. */
+static void test_kernel_path_is_woken(void **state)
+{
+    peer = _tcp(&one);
+    one.c.kernel = true;
+    conn_read(&one.c, true);
+    _send(peer, "x");
+    RUN_UNTIL(woken);
+    assert_ptr_equal(woken, &one.c);
+}
+
+/* Connecting ---------------------------------------------------------------------------- */
+
+static int _begin_connect(struct owner *o, const struct sockaddr_in *sin)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int r = connect(fd, (const struct sockaddr *)sin, sizeof(*sin));
+    _init(o, fd);
+    if (r && errno != EINPROGRESS)
+        fail_msg("connect: %s", strerror(errno));
+    conn_await_connect(&o->c);
+    return fd;
+}
+
+static void test_output_waits_for_the_connect(void **state)
+{
+    struct sockaddr_in sin;
+    int listener = _listener(&sin);
+    _begin_connect(&one, &sin);
+    conn_read(&one.c, true);
+    conn_puts(&one.c, "hello");
+    conn_flush(&worker);
+    assert_int_equal(conn_backlog(&one.c), 5);
+    peer = accept(listener, NULL, NULL);
+    _expect_nothing(peer);
+    _send(peer, "hi");
+    RUN_UNTIL(one.n_got == 2);
+    assert_int_equal(one.connects, 1);
+    assert_int_equal(one.drains, 1);
+    _expect_packet(peer, "hello");
+    close(listener);
+}
+
+static void test_connect_refused(void **state)
+{
+    struct sockaddr_in sin;
+    close(_listener(&sin));
+    _begin_connect(&one, &sin);
+    RUN_UNTIL(one.err);
+    assert_int_equal(one.err, ECONNREFUSED);
+    assert_int_equal(one.connects, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, _setup, _teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_one_write_per_callback),
+        TEST(test_stage_changes_hands),
+        TEST(test_large_pieces_are_not_staged),
+        TEST(test_full_stage),
+        TEST(test_discard_output),
+        TEST(test_reader_that_does_not_read),
+        TEST(test_kept_input_comes_again),
+        TEST(test_pump_inside_of_input),
+        TEST(test_not_reading),
+        TEST(test_eof_once_and_last),
+        TEST(test_close_inside_of_input),
+        TEST(test_reset),
+        TEST(test_finish_sends_everything_first),
+        TEST(test_finish_without_output),
+        TEST(test_linger),
+        TEST(test_linger_discards_what_was_kept),
+        TEST(test_linger_after_eof),
+        TEST(test_linger_is_bounded),
+        TEST(test_finish_is_bounded),
+        TEST(test_write_failure_after_input),
+        TEST(test_deadline),
+        TEST(test_deadline_moves_on),
+        TEST(test_deadline_moves_back),
+        TEST(test_deadline_removed),
+        TEST(test_deadline_at_random),
+        TEST(test_suspended),
+        TEST(test_suspended_with_a_backlog),
+        TEST(test_finished_while_suspended),
+        TEST(test_nothing_to_finish_while_suspended),
+        TEST(test_broken_while_suspended),
+        TEST(test_resumed_without_reading),
+        TEST(test_kernel_path_is_woken),
+        TEST(test_output_waits_for_the_connect),
+        TEST(test_connect_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
