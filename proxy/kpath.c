@@ -225,21 +225,39 @@ static struct conn *_partner(struct conn *c, uint64_t owner)
     return ref ? c->worker->kpath->k->conns[ref_index(ref)] : NULL;
 }
 
+/* Makes userspace the owner of the partner too, if it still is one: its lease names `ref`. By the
+ * time we look, an upstream connection may have completed its response and serve another. */
+static bool _take_partner(struct conn *p, uint32_t ref)
+{
+    struct slot *s = _slot(p);
+    uint64_t w = slot_owner(s);
+    for (;;) {
+        if (w & OWNER_BUSY) {
+            w = slot_owner(s);
+            continue;
+        }
+        if (owner_lease(w) != ref)
+            return false;
+        if ((w & OWNER_USER) || slot_cas(s, &w, w | OWNER_USER))
+            break;
+    }
+    p->kernel = false;
+    conn_suspend(p);
+    return true;
+}
+
 /* Takes the connection and, if it has a lease, the other side too.
- * @return Whether they still had a lease, which is theirs no more. */
-static bool _take_pair(struct conn *c, struct conn **partner)
+ * @return The other side; NULL if there is none (any more). The lease is cleared. */
+static struct conn *_take_pair(struct conn *c)
 {
     uint64_t w = _take(c);
     struct conn *p = _partner(c, w);
-    *partner = p;
-    if (!p)
-        return false;
-    /* The upstream side may have completed the response between the two. */
-    uint64_t pw = _take(p);
-    w = slot_owner(_slot(c));
+    if (p && !_take_partner(p, slot_ref(c->slot, owner_gen(w))))
+        p = NULL;
     _clear_lease(_slot(c));
-    _clear_lease(_slot(p));
-    return owner_lease(w) && owner_lease(pw);
+    if (p)
+        _clear_lease(_slot(p));
+    return p;
 }
 
 /* Leaving the maps -------------------------------------------------------------------- */
@@ -399,22 +417,17 @@ static void _idle(struct conn *c)
 
 void kpath_wake(struct conn *c)
 {
-    struct conn *p;
     if (!c->kernel)
         return;
-    bool leased = _take_pair(c, &p);
-    if (!c->upstream)
-        _penalize(downstream_of(c));
-    if (p && !p->upstream)
-        _penalize(downstream_of(p));
-    if (leased) {
-        struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
+    struct conn *p = _take_pair(c);
+    struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
+    if (d)
+        _penalize(downstream_of(d));
+    if (p) {
         _pool_hide(upstream_of(u));
         takeover(downstream_of(d), upstream_of(u), _slot(d), _slot(u));
     } else {
         _idle(c);
-        if (p)
-            _idle(p);
     }
     if (!c->dead)
         _leave(c);
@@ -424,23 +437,15 @@ void kpath_wake(struct conn *c)
 
 void kpath_detach(struct conn *c)
 {
-    struct conn *p = NULL;
     _unlist(c);
     if (!c->kernel)
         return;
-    bool leased = _take_pair(c, &p);
+    struct conn *p = _take_pair(c);
     if (c->upstream)
         _pool_hide(upstream_of(c));
-    if (!p)
-        return;
-    if (leased) {
-        /* The other side has lost its counterpart in the middle of a message. */
+    /* The other side has lost its counterpart in the middle of a message. */
+    if (p)
         conn_close(p, true);
-    } else {
-        _idle(p);
-        if (!p->dead)
-            _leave(p);
-    }
 }
 
 void kpath_free_slot(struct conn *c)

@@ -308,6 +308,7 @@ class SpillTest(KernelTest):
     def test_slow_reader_spills_and_others_go_on(self):
         body = pattern(24 << 20, 41)
         self.origin.on("/big", answer(body))
+        fallbacks = self.skein.metric("skein_fallback_total", listener="web")
         slow = self.warm(self.connect(rcvbuf=1 << 16, deadline=harness.DEADLINE * 2))
         slow.send(make_request("GET", "/big"))
         start = slow.read_exact(100)  # it has begun
@@ -319,6 +320,8 @@ class SpillTest(KernelTest):
                     self.assertEqual(client.get("/x").body, b"origin /x")
         kernel, userspace = self.kernel_messages(others_go_on)
         self.assertGreaterEqual(kernel, 190, "the others left the kernel path")
+        self.assertGreater(self.skein.metric("skein_fallback_total", listener="web"), fallbacks,
+                           "24 MiB were sent into a reader that does not read")
         rest = slow.read_exact(len(reply(body)) - len(start))
         self.assertTrue((start + rest).endswith(body), "bytes lost or out of order")
         # Spilled and drained, the connection is as good as before.

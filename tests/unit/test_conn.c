@@ -632,20 +632,26 @@ static void test_finish_is_bounded(void **state)
     assert_int_equal(errno, ECONNRESET); /* Never to be taken for a whole message. */
 }
 
+/* What came before the failure may be a whole response: it is delivered, then the end is told. */
 static void test_write_failure_after_input(void **state)
 {
-    peer = _tcp(&one);
-    _send(peer, "abc");
     struct linger l = {.l_onoff = 1};
+    peer = _tcp(&one);
+    conn_read(&one.c, true);
+    _send(peer, "abc");
     setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
     close(peer);
     peer = -1;
-    usleep(1000);
     conn_puts(&one.c, "x");
     conn_flush(&worker);
+    assert_true(one.c.write_failed);
     RUN_UNTIL(one.err || one.eofs);
+    assert_memory_equal(one.got, "abc", 3);
     assert_int_equal(conn_backlog(&one.c), 0);
     assert_int_equal(one.congestions, 0);
+    conn_puts(&one.c, "y"); /* Goes nowhere. */
+    conn_flush(&worker);
+    assert_int_equal(conn_backlog(&one.c), 0);
 }
 
 /* Deadlines ----------------------------------------------------------------------------- */

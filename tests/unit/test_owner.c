@@ -9,6 +9,7 @@
 
 #include "skein/slot.h"
 
+#define FLAGS     (OWNER_USER | OWNER_BUSY | OWNER_UP | OWNER_FROZEN)
 #define GEN_MAX   ((1U << OWNER_GEN_BITS) - 1)
 #define INDEX_MAX (SLOTS_MAX - 1)
 
@@ -52,18 +53,19 @@ static void test_zero_is_no_slot(void **state)
 {
     assert_int_equal(ref_index(0), UINT32_MAX);
     assert_int_equal(owner_lease(0), 0);
-    assert_int_equal(owner_lease(OWNER_USER | OWNER_BUSY | OWNER_UP | OWNER_GEN_MASK), 0);
+    assert_int_equal(owner_lease(FLAGS | OWNER_GEN_MASK | -OWNER_SEQ_ONE), 0);
 }
 
 static void test_fields_do_not_overlap(void **state)
 {
-    const __u64 fields[] = {OWNER_USER, OWNER_BUSY, OWNER_UP, OWNER_GEN_MASK, OWNER_LEASE_MASK};
+    const __u64 fields[] = {OWNER_USER,     OWNER_BUSY,       OWNER_UP,      OWNER_FROZEN,
+                            OWNER_GEN_MASK, OWNER_LEASE_MASK, -OWNER_SEQ_ONE};
     __u64 all = 0;
     for (size_t i = 0; i < N(fields); i++) {
         assert_int_equal(all & fields[i], 0);
         all |= fields[i];
     }
-    assert_int_equal(all, (1ULL << 45) - 1);
+    assert_true(all == UINT64_MAX);
 }
 
 static void test_owner_word(void **state)
@@ -76,12 +78,22 @@ static void test_owner_word(void **state)
             assert_int_equal(lease_bits(ref) & ~OWNER_LEASE_MASK, 0);
             assert_int_equal(owner_lease(word), ref);
             assert_int_equal(owner_gen(word), own);
-            assert_int_equal(owner_lease(word | OWNER_USER | OWNER_BUSY | OWNER_UP), ref);
-            assert_int_equal(owner_gen(word | OWNER_USER | OWNER_BUSY | OWNER_UP), own);
+            assert_int_equal(owner_lease(word | FLAGS | -OWNER_SEQ_ONE), ref);
+            assert_int_equal(owner_gen(word | FLAGS | -OWNER_SEQ_ONE), own);
             assert_true((word & ~OWNER_LEASE_MASK) == plain);
-            assert_int_equal(word & (OWNER_USER | OWNER_BUSY | OWNER_UP), 0);
+            assert_int_equal(word & FLAGS, 0);
         }
     }
+}
+
+/* The sequence runs over at the word's end: nothing else changes. */
+static void test_sequence_wraps(void **state)
+{
+    __u64 rest = FLAGS | OWNER_GEN_MASK | lease_bits(slot_ref(INDEX_MAX, GEN_MAX));
+    __u64 word = rest | -OWNER_SEQ_ONE;
+    assert_true(word == UINT64_MAX);
+    word += OWNER_SEQ_ONE - OWNER_BUSY;
+    assert_true(word == (rest & ~OWNER_BUSY));
 }
 
 /* The array map's elements are shared by address: neighbours must not share a cache line, and
@@ -99,13 +111,10 @@ static void test_layout(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref_round_trip),
-        cmocka_unit_test(test_refs_differ),
-        cmocka_unit_test(test_generation_wraps),
-        cmocka_unit_test(test_zero_is_no_slot),
-        cmocka_unit_test(test_fields_do_not_overlap),
-        cmocka_unit_test(test_owner_word),
-        cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_ref_round_trip),        cmocka_unit_test(test_refs_differ),
+        cmocka_unit_test(test_generation_wraps),      cmocka_unit_test(test_zero_is_no_slot),
+        cmocka_unit_test(test_fields_do_not_overlap), cmocka_unit_test(test_owner_word),
+        cmocka_unit_test(test_sequence_wraps),        cmocka_unit_test(test_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

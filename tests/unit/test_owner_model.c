@@ -5,10 +5,10 @@
  * to shared memory does in bpf/request.h, bpf/response.h, bpf/pool.h, bpf/owner.h, and in
  * proxy/kpath.c and proxy/kernel.c:
  *
- *   downstream   parser, verdict: enter, pop a pool entry, lease, redirect, leave
- *   upstream     parser, verdict: enter, redirect, complete the response, push the pool entry
- *   daemon       take a connection and its partner, leave the maps, forget the slot, finish the
- *                exchange, donate or promote again into a slot that was used before
+ *   downstream   parser: enter; verdict: pop a pool entry, lease, redirect, leave
+ *   upstream     parser: enter; verdict: redirect, complete the response, push the pool entry
+ *   daemon       take a connection and its partner, freeze, leave the maps, forget the slot, finish
+ *                the exchange, donate or promote again into a slot that was used before
  *
  * A search visits all states. Whatever it finds wrong comes with the interleaving. Rules that the
  * protocol depends on can be switched off, to see that the search notices.
@@ -36,13 +36,14 @@ struct rules {
     bool partner_names_us; /* The daemon takes a partner only while its lease names the first. */
     bool check_generation; /* A lease demands the generation that the pool says. */
     bool clear_downstream_first;
+    bool freeze_compares;  /* FROZEN is set only if no slice was passed since they were copied. */
     bool removal_waits;    /* Out of the SOCKMAP: no program runs for the socket any more. */
     bool downstream_rests; /* A response is for a client whose verdict is not at work. */
     bool solicited;        /* Servers send nothing before a request has arrived. Without, whose the
                             * bytes are is not asked: only what happens to the connections. */
 };
 
-static const struct rules good = {true, true, true, true, true, true};
+static const struct rules good = {true, true, true, true, true, true, true};
 
 struct setup {
     struct rules rules;
@@ -56,96 +57,61 @@ struct setup {
 };
 
 /* What a program does next. */
-enum pc {
-    AT_REST,
-    ENTER_LOAD,
-    ENTER_CAS,
-    POP_READ,
-    POP_CLEAR,
-    POP_REF,
-    LEASE_LOAD,
-    LEASE_CAS,
-    VIEW,
-    COUNT,
-    LEASE_WRITE,
-    REDIRECT,
-    REFUSED,
-    BACK_CLEAR,
-    BACK_PUSH,
-    PASS_COUNT,
-    PASS_USER,
-    PASS_LEAVE,
-    GIVE_UP,
-    LEAVE,
-    DELIVER,
-    HOLDS,
-    CLEAR_FIRST,
-    CLEAR_SECOND,
-    PUSH,
-    TAKE_LOAD,
-    TAKE_CAS,
-    TAKE_READ,
-    READ_AGAIN,
-    CLEAR_ONE,
-    CLEAR_OTHER,
-    SETTLE,
-    REMOVE,
-    POOL_LEAVE,
-    FORGET,
-    INIT,
-    COOKIE,
-    INSERT,
-    POOL_PUT,
-};
+#define STEPS(X)                                                                                             \
+    X(AT_REST, "starts")                                                                                     \
+    X(ENTER_LOAD, "loads its word")                                                                          \
+    X(ENTER_CAS, "sets BUSY")                                                                                \
+    X(POP_READ, "looks for a bit")                                                                           \
+    X(POP_CLEAR, "clears the bit")                                                                           \
+    X(POP_REF, "reads the ref")                                                                              \
+    X(LEASE_LOAD, "loads the upstream word")                                                                 \
+    X(LEASE_CAS, "leases")                                                                                   \
+    X(VIEW, "views the target")                                                                              \
+    X(COUNT, "counts what it will redirect")                                                                 \
+    X(LEASE_WRITE, "writes its lease")                                                                       \
+    X(REDIRECT, "redirects")                                                                                 \
+    X(REFUSED, "clears its lease")                                                                           \
+    X(BACK_CLEAR, "gives the lease back")                                                                    \
+    X(BACK_PUSH, "sets the bit again")                                                                       \
+    X(PASS_COUNT, "counts as passed")                                                                        \
+    X(PASS_USER, "sets USER")                                                                                \
+    X(PASS_LEAVE, "clears BUSY after passing")                                                               \
+    X(GIVE_UP, "sets USER and FROZEN")                                                                       \
+    X(GAVE_UP, "clears BUSY and gives up")                                                                   \
+    X(LEAVE, "clears BUSY")                                                                                  \
+    X(DELIVER, "delivers")                                                                                   \
+    X(VERDICT, "loads its word again")                                                                       \
+    X(HOLDS, "checks the downstream word")                                                                   \
+    X(CLEAR_FIRST, "clears a lease")                                                                         \
+    X(CLEAR_SECOND, "clears the other lease")                                                                \
+    X(PUSH, "sets its bit")                                                                                  \
+    X(TAKE_LOAD, "loads the word of")                                                                        \
+    X(TAKE_CAS, "sets USER of")                                                                              \
+    X(TAKE_READ, "reads the word of")                                                                        \
+    X(READ_AGAIN, "reads again the word of")                                                                 \
+    X(CLEAR_ONE, "clears the lease of")                                                                      \
+    X(CLEAR_OTHER, "clears the lease of")                                                                    \
+    X(FREEZE_LOAD, "loads the word of")                                                                      \
+    X(COPY, "copies what was passed by")                                                                     \
+    X(FREEZE_CAS, "sets FROZEN of")                                                                          \
+    X(REMOVE, "removes")                                                                                     \
+    X(POOL_LEAVE, "takes from the pool")                                                                     \
+    X(FORGET, "forgets")                                                                                     \
+    X(INIT, "initialises")                                                                                   \
+    X(COOKIE, "adds the cookie of")                                                                          \
+    X(INSERT, "inserts")                                                                                     \
+    X(POOL_PUT, "offers")
 
-static const char *const steps[] = {
-    "starts",
-    "loads its word",
-    "sets BUSY",
-    "looks for a bit",
-    "clears the bit",
-    "reads the ref",
-    "loads the upstream word",
-    "leases",
-    "views the target",
-    "counts",
-    "writes its lease",
-    "redirects",
-    "clears its lease",
-    "gives the lease back",
-    "pushes the bit back",
-    "counts as passed",
-    "sets USER",
-    "clears BUSY",
-    "gives up",
-    "clears BUSY",
-    "delivers",
-    "checks the downstream word",
-    "clears a lease",
-    "clears the other lease",
-    "pushes its bit",
-    "loads the word of",
-    "sets USER of",
-    "reads the word of",
-    "reads again the word of",
-    "clears the lease of",
-    "clears the lease of",
-    "settles",
-    "removes",
-    "takes from the pool",
-    "forgets",
-    "initialises",
-    "adds the cookie of",
-    "inserts",
-    "offers",
-};
+#define STEP_NAME(name, text) name,
+#define STEP_TEXT(name, text) text,
+enum pc { STEPS(STEP_NAME) };
+static const char *const steps[] = {STEPS(STEP_TEXT)};
 
 struct program {
     __u64 w, old;
     __u32 ref;   /* Its own. */
     __u32 other; /* The lease it holds or looks at. */
     uint8_t pc, bit, tries, target;
-    bool passing; /* The slice is for userspace. */
 };
 
 struct connection {
@@ -155,8 +121,11 @@ struct connection {
     uint8_t queue[QUEUE], queued; /* Upstream: whose requests it has. */
     uint8_t left;                 /* Upstream: slices of a begun response. Downstream: requests to send. */
     uint8_t partner;              /* Downstream in userspace: the exchange's upstream connection. */
+    uint8_t passed;               /* Slices in the socket's own queue... */
+    uint8_t copied;               /* ...and those of them that the daemon has seen. */
     bool waiting;                 /* Downstream: a request of it was redirected. */
-    bool kernel, leaving, stopped, counted, strayed;
+    bool passing;                 /* A slice is counted but not in the queue yet. */
+    bool kernel, leaving, stopped, strayed;
 };
 
 struct state {
@@ -210,13 +179,12 @@ static bool _enter(struct state *s, unsigned c, __u64 *old)
     if (p->pc == ENTER_LOAD) {
         p->w = *word;
         p->pc = ENTER_CAS;
-        DEMAND(owner_gen(p->w) == ref_gen(p->ref) && !(p->w & OWNER_BUSY),
-               "a verdict did not get into its slot");
+        DEMAND(owner_gen(p->w) == ref_gen(p->ref), "a parser did not get into its slot");
         return false;
     }
     p->pc = ENTER_LOAD;
     if (*word != p->w) {
-        DEMAND(++p->tries < 8, "a verdict gave up");
+        DEMAND(++p->tries < 8, "a parser tried too often");
         return false;
     }
     *word |= OWNER_BUSY;
@@ -224,36 +192,35 @@ static bool _enter(struct state *s, unsigned c, __u64 *old)
     return true;
 }
 
+/* Both programs' ways to userspace. */
 static void _pass(struct state *s, unsigned c)
 {
     struct program *p = &s->p[c];
     struct connection *me = &s->c[c];
     __u64 *word = _word(s, p->ref);
-    switch (p->pc) {
+    DEMAND(_current(s, p->ref), "a program changed the slot of another connection");
+    switch (p->pc++) {
     case PASS_COUNT:
-        DEMAND(_current(s, p->ref), "bytes were counted in a slot of another connection");
-        me->counted = true;
-        p->pc = PASS_USER;
+        me->passed++;
+        me->passing = true;
         break;
     case PASS_USER:
-        DEMAND(_current(s, p->ref), "USER was set on another connection");
         *word |= OWNER_USER;
-        p->pc = PASS_LEAVE;
         break;
     case PASS_LEAVE:
-        DEMAND(_current(s, p->ref), "BUSY was cleared on another connection");
-        *word &= ~OWNER_BUSY;
-        me->counted = false;
+        *word += OWNER_SEQ_ONE - OWNER_BUSY;
+        me->passing = false;
         if (!_is_up(c))
             me->left--;
         *p = (struct program){0};
         break;
-    default: /* GIVE_UP */
-        DEMAND(_current(s, p->ref), "USER was set on another connection");
-        *word |= OWNER_USER;
+    case GIVE_UP:
+        *word |= OWNER_USER | OWNER_FROZEN;
+        break;
+    default: /* GAVE_UP */
+        *word &= ~OWNER_BUSY;
         me->stopped = true;
         *p = (struct program){0};
-        break;
     }
 }
 
@@ -267,18 +234,14 @@ static bool _count(struct state *s, struct program *p, __u32 ref)
     return p->target != NONE;
 }
 
-static void _start_request(struct state *s, unsigned d)
+static enum pc _request_slice(const struct state *s, unsigned d)
 {
-    struct program *p = &s->p[d];
-    p->ref = s->c[d].cookie;
-    __u64 w = s->owner[ref_index(p->ref)];
-    p->pc = ENTER_LOAD;
-    p->passing = true;
-    if (owner_lease(w) || s->c[d].tx)
-        return;
-    p->passing = false;
-    if ((w & OWNER_USER) || !s->idle)
-        p->pc = GIVE_UP;
+    __u64 old = s->p[d].old;
+    if (old & OWNER_FROZEN)
+        return GIVE_UP;
+    if ((old & OWNER_USER) || owner_lease(old) || s->c[d].tx)
+        return PASS_COUNT;
+    return s->idle ? POP_READ : GIVE_UP;
 }
 
 static void _request(struct state *s, unsigned d, bool refuse)
@@ -288,13 +251,13 @@ static void _request(struct state *s, unsigned d, bool refuse)
     __u64 *mine = _word(s, p->ref), *up = _word(s, p->other);
     switch (p->pc) {
     case AT_REST:
-        _start_request(s, d);
+        p->ref = me->cookie;
+        p->pc = ENTER_LOAD;
         break;
     case ENTER_LOAD:
     case ENTER_CAS:
         if (_enter(s, d, &p->old)) {
-            bool pass = (p->old & OWNER_USER) || p->passing || owner_lease(p->old);
-            p->pc = pass ? PASS_COUNT : POP_READ;
+            p->pc = _request_slice(s, d);
             p->tries = 0;
         }
         break;
@@ -380,18 +343,21 @@ static void _request(struct state *s, unsigned d, bool refuse)
     }
 }
 
-static void _start_response(struct state *s, unsigned u)
+static enum pc _response_slice(const struct state *s, unsigned u)
 {
-    struct program *p = &s->p[u];
-    p->ref = s->c[u].cookie;
-    __u64 w = s->owner[ref_index(p->ref)];
-    p->pc = ENTER_LOAD;
-    if (!s->c[u].queued)
-        s->c[u].strayed = true;
-    if (!s->c[u].left && s->c[u].tx)
-        p->passing = true;
-    else if ((w & OWNER_USER) || !owner_lease(w))
-        p->pc = GIVE_UP;
+    const struct connection *me = &s->c[u];
+    __u64 old = s->p[u].old;
+    if (old & OWNER_FROZEN)
+        return GIVE_UP;
+    if ((old & OWNER_USER) || (!me->left && me->tx))
+        return PASS_COUNT;
+    return owner_lease(old) ? VERDICT : GIVE_UP;
+}
+
+/* Whether the server still owes bytes. */
+static bool _answers(const struct connection *u)
+{
+    return u->queued > u->passed;
 }
 
 /* The response's bytes go: to whom must they? */
@@ -429,14 +395,18 @@ static void _response(struct state *s, unsigned u)
     __u64 w = p->other ? *_word(s, p->other) : 0;
     switch (p->pc) {
     case AT_REST:
-        _start_response(s, u);
+        p->ref = s->c[u].cookie;
+        p->pc = ENTER_LOAD;
+        s->c[u].strayed |= !_answers(&s->c[u]);
         break;
     case ENTER_LOAD:
     case ENTER_CAS:
-        if (_enter(s, u, &p->old)) {
-            p->other = owner_lease(p->old);
-            p->pc = (p->old & OWNER_USER) || p->passing || !p->other ? PASS_COUNT : HOLDS;
-        }
+        if (_enter(s, u, &p->old))
+            p->pc = _response_slice(s, u);
+        break;
+    case VERDICT:
+        p->other = owner_lease(*mine);
+        p->pc = p->other ? HOLDS : PASS_COUNT;
         break;
     case HOLDS:
         p->pc = COUNT;
@@ -483,7 +453,7 @@ static bool _program(struct state *s, unsigned c, unsigned choice)
         if (choice || !me->cookie || me->stopped || s->socks[ref_index(me->cookie)] != c)
             return false;
         if (_is_up(c)) {
-            if (!me->queued && (setup.rules.solicited || me->strayed))
+            if (!_answers(me) && (setup.rules.solicited || me->strayed))
                 return false;
         } else if (!me->left || (!setup.pipelining && me->waiting)) {
             return false;
@@ -610,9 +580,24 @@ static bool _leave(struct state *s)
     struct connection *me = &s->c[s->daemon.c];
     uint8_t slot = me->slot;
     switch (s->daemon.pc) {
-    case SETTLE:
-        if (me->tx || me->counted)
+    case FREEZE_LOAD:
+        s->daemon.w = s->owner[slot];
+        if (me->tx || (!(s->daemon.w & OWNER_FROZEN) && (s->daemon.w & OWNER_BUSY)))
             return false;
+        s->daemon.pc = s->daemon.w & OWNER_FROZEN ? REMOVE : COPY;
+        return true;
+    case COPY:
+        if (me->passing)
+            return false;
+        me->copied = me->passed;
+        s->daemon.pc = FREEZE_CAS;
+        return true;
+    case FREEZE_CAS:
+        if (setup.rules.freeze_compares && s->owner[slot] != s->daemon.w) {
+            s->daemon.pc = AT_REST;
+            return true;
+        }
+        s->owner[slot] |= OWNER_FROZEN;
         s->daemon.pc = REMOVE;
         return true;
     case REMOVE:
@@ -629,6 +614,8 @@ static bool _leave(struct state *s)
         return true;
     default: /* FORGET */
         _check_hands(s, slot_ref(slot, s->gens[slot]));
+        DEMAND(me->copied == me->passed, "bytes that were passed up got lost");
+        me->copied = me->passed = 0;
         s->owner[slot] = OWNER_USER | (__u64)++s->gens[slot] << OWNER_GEN_SHIFT;
         s->conns[slot] = NONE;
         s->unused[s->n_unused++] = slot;
@@ -725,7 +712,7 @@ static bool _choose(struct state *s, unsigned choice, bool *forced)
         return true;
     case 1: /* Leaving, then the end of the exchange. */
         if (me->leaving) {
-            s->daemon.pc = SETTLE;
+            s->daemon.pc = FREEZE_LOAD;
             return _leave(s);
         }
         if (_is_up(c) || me->kernel || me->partner == NONE || s->c[me->partner].leaving)
@@ -750,7 +737,7 @@ static bool _daemon(struct state *s, unsigned choice, bool *forced)
         return _choose(s, choice, forced);
     if (choice)
         return false;
-    if (s->daemon.pc < SETTLE)
+    if (s->daemon.pc < FREEZE_LOAD)
         return _take(s);
     if (s->daemon.pc < INIT)
         return _leave(s);
@@ -760,7 +747,7 @@ static bool _daemon(struct state *s, unsigned choice, bool *forced)
 
 /* The search -------------------------------------------------------------------------- */
 
-#define VISITED_BITS 24
+#define VISITED_BITS 23
 
 static uint64_t *visited; /* Fingerprints; open addressing. */
 static size_t n_visited;
@@ -950,7 +937,7 @@ static void test_two_upstreams(void **state)
 
 static void test_slots_are_used_again(void **state)
 {
-    _expect_good((struct setup){.upstreams = 1, .requests = {2, 1}, .slices = 1, .wakes = 2, .inserts = 2},
+    _expect_good((struct setup){.upstreams = 1, .requests = {1, 1}, .slices = 1, .wakes = 2, .inserts = 2},
                  "inserts");
 }
 
@@ -991,6 +978,9 @@ static void test_rules_are_needed(void **state)
     bad = with;
     bad.rules.solicited = bad.rules.downstream_rests = false;
     assert_non_null(_explore(bad, "a response during the request's verdict"));
+    bad = with;
+    bad.rules.freeze_compares = false;
+    assert_non_null(_explore(bad, "frozen without a look at what was passed"));
     with.inserts = 2;
     bad = with;
     bad.rules.check_generation = false;
