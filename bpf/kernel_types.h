@@ -38,8 +38,14 @@ struct sock {
     void *sk_user_data;
 } CORE;
 
+/* include/net/strparser.h */
+struct strparser {
+    __u32 stopped : 1;
+} CORE;
+
 /* include/linux/skmsg.h; copied_seq came with 6.14, 6.12.17 and 6.1.130. */
 struct sk_psock {
+    struct strparser strp;
     __u32 copied_seq;
 } CORE;
 
@@ -55,6 +61,7 @@ struct tcp_sock {
     struct inet_connection_sock inet_conn;
     __u32 write_seq;
     __u32 copied_seq;
+    __u32 rcv_nxt;
 } CORE;
 
 #define TCP_STATE_ESTABLISHED 1

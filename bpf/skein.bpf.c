@@ -66,13 +66,15 @@ int skein_inspect(struct __sk_buff *ctx)
         return INSPECT_GONE;
     struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
     if (s && tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_CLOSE) {
-        __u64 psock = (__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL;
+        /* The pointer's low bits are flags (include/net/sock.h). */
+        struct sk_psock *psock = (void *)((__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL);
         s->write_seq = tp->write_seq;
+        s->rcv_nxt = tp->rcv_nxt;
         s->copied_seq = tp->copied_seq;
         s->parsed_seq = s->copied_seq;
-        if (bpf_core_field_exists(struct sk_psock, copied_seq) && psock)
-            bpf_probe_read_kernel(&s->parsed_seq, sizeof(s->parsed_seq),
-                                  (void *)psock + bpf_core_field_offset(struct sk_psock, copied_seq));
+        if (bpf_core_field_exists(psock->copied_seq))
+            bpf_core_read(&s->parsed_seq, sizeof(s->parsed_seq), &psock->copied_seq);
+        s->stopped = (__u32)BPF_CORE_READ_BITFIELD_PROBED(psock, strp.stopped);
         r = INSPECT_OK;
     }
     bpf_sk_release(sk);

@@ -293,15 +293,17 @@ static bool _freeze(struct conn *c)
     return slot_cas(s, &w, w | OWNER_FROZEN);
 }
 
-/* Whether TCP and strparser agree on where the reader is. If not, asks the kernel to run
- * strparser once more, which makes them agree. */
-static bool _readers_agree(struct conn *c)
+/* Whether the frozen socket can be removed: TCP and strparser agree on where the reader is, and
+ * strparser has either stopped or nothing to read. Otherwise its work item could be at work,
+ * and would drop what it reads while the socket is being removed. If it can not be, asks the
+ * kernel to run strparser once more, which stops it and makes both agree. */
+static bool _may_remove(struct conn *c)
 {
     const struct slot *s = _slot(c);
     int one = 1;
     if (kernel_inspect(c->worker->kpath->k, c->slot))
         return false;
-    if (s->copied_seq == s->parsed_seq)
+    if (s->copied_seq == s->parsed_seq && (s->stopped || s->rcv_nxt == s->parsed_seq))
         return true;
     setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
     return false;
@@ -331,7 +333,7 @@ static bool _try_leave(struct conn *c)
     bool gone = r == -ENOENT;
     if (r && !gone)
         return false;
-    if (!gone && (!_freeze(c) || !_readers_agree(c)))
+    if (!gone && (!_freeze(c) || !_may_remove(c)))
         return false;
     kernel_remove(k, c->slot);
     if (c->upstream)

@@ -140,7 +140,9 @@ struct slot {
     __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
     __u32 write_seq;  /**< skein_inspect: TCP sequence number after the last byte queued, */
     __u32 copied_seq; /**< where TCP believes the reader to be, */
-    __u32 parsed_seq; /**< and where strparser is. */
+    __u32 parsed_seq; /**< where strparser is, */
+    __u32 rcv_nxt;    /**< after the last byte received, */
+    __u32 stopped;    /**< and whether strparser has stopped for good. */
     __u32 slice_len;
     __u8 slice_kind;
     __u8 slice_reason;

@@ -24,6 +24,9 @@
 
 #define MS 1000000ULL
 
+/* What a busy machine may add to a wait. */
+#define SLACK (300 * MS)
+
 /* Without a kernel path. */
 static struct conn *woken;
 
@@ -613,7 +616,7 @@ static void test_linger_is_bounded(void **state)
     conn_finish(&one.c, true);
     uint64_t start = conn_now();
     RUN_UNTIL(one.releases);
-    assert_in_range(conn_now() - start, 1990 * MS, 2500 * MS);
+    assert_in_range(conn_now() - start, 1990 * MS, 2000 * MS + 2 * SLACK);
     assert_int_equal(one.expiries, 0);
 }
 
@@ -626,7 +629,7 @@ static void test_finish_is_bounded(void **state)
     uint64_t start = conn_now();
     conn_finish(&one.c, true);
     RUN_UNTIL(one.releases);
-    assert_in_range(conn_now() - start, 50 * MS, 1000 * MS);
+    assert_in_range(conn_now() - start, 50 * MS, 50 * MS + SLACK);
     while (_receive(peer) > 0)
         ;
     assert_int_equal(errno, ECONNRESET); /* Never to be taken for a whole message. */
@@ -662,7 +665,7 @@ static void test_deadline(void **state)
     uint64_t start = conn_now();
     conn_deadline(&one.c, 40 * MS);
     RUN_UNTIL(one.expiries);
-    assert_in_range(one.expired_at - start, 40 * MS, 140 * MS);
+    assert_in_range(one.expired_at - start, 40 * MS, 40 * MS + SLACK);
     _run_for(60 * MS);
     assert_int_equal(one.expiries, 1);
 }
@@ -680,7 +683,7 @@ static void test_deadline_moves_on(void **state)
     uint64_t last = conn_now();
     conn_deadline(&one.c, 40 * MS);
     RUN_UNTIL(one.expiries);
-    assert_in_range(one.expired_at - last, 40 * MS, 140 * MS);
+    assert_in_range(one.expired_at - last, 40 * MS, 40 * MS + SLACK);
     assert_true(one.expired_at - start > 190 * MS);
 }
 
@@ -691,7 +694,7 @@ static void test_deadline_moves_back(void **state)
     conn_deadline(&one.c, 60000 * MS);
     conn_deadline(&one.c, 40 * MS);
     RUN_UNTIL(one.expiries);
-    assert_in_range(one.expired_at - start, 40 * MS, 140 * MS);
+    assert_in_range(one.expired_at - start, 40 * MS, 40 * MS + SLACK);
 }
 
 static void test_deadline_removed(void **state)
@@ -707,7 +710,7 @@ static void test_deadline_removed(void **state)
     conn_deadline(&one.c, 0);
     conn_deadline(&one.c, 20 * MS);
     RUN_UNTIL(one.expiries);
-    assert_in_range(one.expired_at - start, 20 * MS, 120 * MS);
+    assert_in_range(one.expired_at - start, 20 * MS, 20 * MS + SLACK);
     _run_for(60 * MS);
     assert_int_equal(one.expiries, 1);
 }
@@ -720,6 +723,8 @@ static void test_deadline_at_random(void **state)
     for (int round = 0; round < 20; round++) {
         uint64_t ns = 0, set = 0;
         one.expiries = 0;
+        if (round % 2)
+            conn_deadline(&one.c, 10000 * MS);
         for (int i = 0; i < 6 && !one.expiries; i++) {
             ns = (uint64_t)(rand() % 30 + 1) * MS;
             set = conn_now();
@@ -728,7 +733,7 @@ static void test_deadline_at_random(void **state)
                 _run_for((uint64_t)(rand() % 12) * MS);
         }
         RUN_UNTIL(one.expiries);
-        assert_in_range(one.expired_at - set, ns, ns + 100 * MS);
+        assert_in_range(one.expired_at - set, ns, ns + SLACK);
     }
 }
 
