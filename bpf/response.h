@@ -66,11 +66,12 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     return at_most(avail, s->head.head_len + s->head.content_length);
 }
 
-/** Whether the two sides of the lease name each other. */
+/** Whether the two sides of the lease name each other. While the client's own programs are at
+ * work the answer is no: a response that comes before its request has been redirected is none. */
 static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
 {
     __u64 w = owner_load(d);
-    return owner_gen(w) == ref_gen(dref) && !(w & OWNER_UP) && owner_lease(w) == ref;
+    return owner_gen(w) == ref_gen(dref) && !(w & (OWNER_UP | OWNER_BUSY)) && owner_lease(w) == ref;
 }
 
 /** The response is complete: the client may ask again, the connection is idle. */

@@ -144,9 +144,7 @@ static void _on_readable(struct conn *c)
         return;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        if (c->write_failed && c->closing)
-            conn_close(c, true);
-        else if (c->write_failed)
+        if (c->write_failed)
             c->ops->broken(c, EPIPE);
         return;
     }
@@ -185,8 +183,6 @@ void conn_discard_output(struct conn *c)
 
 static void _write_failed(struct conn *c)
 {
-    /* What the peer sent before it went away is still readable and may be a whole
-     * response: go on reading, report the failure when nothing is left. */
     c->write_failed = true;
     conn_discard_output(c);
     if (c->writing)
@@ -196,10 +192,11 @@ static void _write_failed(struct conn *c)
         conn_close(c, true);
         return;
     }
-    /* As it was, or as a last look: reading tells the owner. */
-    c->eof_seen = false;
-    c->reading = true;
-    event_active(&c->rev, EV_READ, 0);
+    /* A client that can not be written to is gone. What a server sent before it went away may
+     * be a whole response: it is read first, now or when reading goes on. */
+    c->broken = !c->upstream || c->eof_seen;
+    if (c->broken || c->reading)
+        event_active(&c->rev, EV_READ, 0);
 }
 
 static void _queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
@@ -473,6 +470,10 @@ static void _on_event(evutil_socket_t fd, short what, void *arg)
     if (c->leaving) {
         conn_flush(c->worker);
         return;
+    }
+    if (c->broken && !c->dead) {
+        c->broken = false;
+        c->ops->broken(c, EPIPE);
     }
     if (!c->dead && (what & EV_WRITE)) {
         if (c->connecting)

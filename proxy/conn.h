@@ -67,6 +67,7 @@ struct conn {
     bool writing : 1;     /**< Write event armed. */
     bool eof_seen : 1;
     bool write_failed : 1;
+    bool broken : 1;      /**< The owner is still to be told that writing failed. */
     bool pumping : 1;     /**< The input callback is on the stack. */
     bool pump_again : 1;
     bool closing : 1;     /**< Ends when the output has left. */

@@ -56,9 +56,10 @@ static size_t _request(struct downstream *d, const char *data, size_t len)
             _refuse(d, (unsigned)status);
             return len;
         }
-        if (!d->scanned)
-            downstream_clock(d);
+        bool first = !d->scanned;
         d->scanned = (uint32_t)len;
+        if (first)
+            downstream_clock(d);
         return 0;
     }
     d->scanned = 0;
@@ -116,8 +117,6 @@ static void _eof(struct conn *c)
     struct exchange *x = d->x;
     if (!x) {
         conn_close(c, false);
-    } else if (c->write_failed) {
-        exchange_cancel(x); /* Not half-closed: gone. */
     } else if (x->state == EXCHANGE_TUNNEL) {
         tunnel_eof(x, false);
     } else if (x->state == EXCHANGE_REQUEST) {

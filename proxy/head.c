@@ -39,6 +39,11 @@ static size_t _finish(struct writer *w, const char *out)
     return w->overflow ? 0 : (size_t)(w->at - out);
 }
 
+static bool _is_options(const char *head, const struct http1_message *m)
+{
+    return m->method.len == 7 && memcmp(head + m->method.off, "OPTIONS", 7) == 0;
+}
+
 size_t head_request(char *out, size_t cap, const char *head, const struct http1_message *m,
                     const char *endpoint)
 {
@@ -46,13 +51,16 @@ size_t head_request(char *out, size_t cap, const char *head, const struct http1_
     bool host = false;
     _put(&w, head + m->method.off, m->method.len);
     _put(&w, " ", 1);
+    /* RFC 9112 3.2.1 and 3.2.4: a target without a path. */
     if (m->form == HTTP1_TARGET_ABSOLUTE && (m->path.len == 0 || head[m->path.off] != '/'))
-        _put(&w, "/", 1);
+        _puts(&w, m->path.len == 0 && _is_options(head, m) ? "*" : "/");
     _put(&w, head + m->path.off, m->path.len);
     _puts(&w, " HTTP/1.1\r\n");
     for (uint32_t i = 0; i < m->n_fields; i++) {
         const struct http1_field *f = &m->fields[i];
         if (f->hop_by_hop && !(m->upgrade && f->id == HTTP1_FIELD_UPGRADE))
+            continue;
+        if (f->id == HTTP1_FIELD_TRAILER) /* The trailers themselves are dropped too. */
             continue;
         host |= f->id == HTTP1_FIELD_HOST;
         _field(&w, head, f);

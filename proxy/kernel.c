@@ -224,7 +224,10 @@ void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie)
 {
     k->gens[slot]++;
     uint64_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
-    __atomic_store_n(&k->slots[slot].owner, OWNER_USER | gen << OWNER_GEN_SHIFT, __ATOMIC_RELEASE);
+    uint64_t w = slot_owner(&k->slots[slot]);
+    /* A program that is still at work ends first. */
+    while ((w & OWNER_BUSY) || !slot_cas(&k->slots[slot], &w, OWNER_USER | gen << OWNER_GEN_SHIFT))
+        w = slot_owner(&k->slots[slot]);
     bpf_map_delete_elem(k->cookies_fd, &cookie);
 }
 

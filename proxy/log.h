@@ -1,4 +1,4 @@
-/* Log lines on stderr: one line each, `level: text`, written with one system call. */
+/* Log lines on stderr: one line each, `skein: level: text`, written with one system call. */
 #pragma once
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

@@ -33,7 +33,14 @@ static bool _only_chunked(const struct http1_message *m)
     return true;
 }
 
-static bool _final_head(struct exchange *x, const char *head, const struct http1_message *m)
+/* Without trailers there is nothing to announce. */
+static void _drop_trailer_field(struct http1_message *m)
+{
+    for (uint32_t i = 0; i < m->n_fields; i++)
+        m->fields[i].hop_by_hop |= m->fields[i].id == HTTP1_FIELD_TRAILER;
+}
+
+static bool _final_head(struct exchange *x, const char *head, struct http1_message *m)
 {
     struct worker *w = x->d->c.worker;
     int framing = 0;
@@ -55,6 +62,8 @@ static bool _final_head(struct exchange *x, const char *head, const struct http1
         x->resp_encode = true;
         framing = 1;
     }
+    if (!x->te_trailers || !x->resp_encode)
+        _drop_trailer_field(m);
     if (!_put_head(x, head, m, x->downstream_close, framing)) {
         exchange_fail(x, 502, "response head does not fit");
         return false;

@@ -88,7 +88,6 @@ struct setup {
     X(TAKE_LOAD, "loads the word of")                                                                        \
     X(TAKE_CAS, "sets USER of")                                                                              \
     X(TAKE_READ, "reads the word of")                                                                        \
-    X(READ_AGAIN, "reads again the word of")                                                                 \
     X(CLEAR_ONE, "clears the lease of")                                                                      \
     X(CLEAR_OTHER, "clears the lease of")                                                                    \
     X(FREEZE_LOAD, "loads the word of")                                                                      \
@@ -487,14 +486,12 @@ static void _idle(struct state *s, unsigned c)
 static void _taken(struct state *s)
 {
     unsigned c = s->daemon.c, p = s->daemon.partner;
-    if (p != NONE && owner_lease(s->daemon.w) && owner_lease(s->daemon.pw)) {
+    if (p != NONE) {
         unsigned d = _is_up(c) ? p : c, u = _is_up(c) ? c : p;
         s->idle &= (uint8_t) ~(1 << s->c[u].place);
         s->c[d].partner = (uint8_t)u;
     } else {
         _idle(s, c);
-        if (p != NONE)
-            _idle(s, p);
     }
     s->daemon.pc = AT_REST;
 }
@@ -542,13 +539,9 @@ static bool _take(struct state *s)
         me->leaving = true;
         *w = *word;
         if (s->daemon.second)
-            s->daemon.pc = READ_AGAIN;
+            s->daemon.pc = CLEAR_ONE;
         else
             _find_partner(s);
-        return true;
-    case READ_AGAIN:
-        s->daemon.w = s->owner[s->c[s->daemon.c].slot];
-        s->daemon.pc = CLEAR_ONE;
         return true;
     case CLEAR_ONE:
         s->owner[s->c[s->daemon.c].slot] &= ~OWNER_LEASE_MASK;
