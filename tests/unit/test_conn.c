@@ -635,11 +635,13 @@ static void test_finish_is_bounded(void **state)
     assert_int_equal(errno, ECONNRESET); /* Never to be taken for a whole message. */
 }
 
-/* What came before the failure may be a whole response: it is delivered, then the end is told. */
+/* What a server sent before the failure may be a whole response: it is delivered, then the end
+ * is told. */
 static void test_write_failure_after_input(void **state)
 {
     struct linger l = {.l_onoff = 1};
     peer = _tcp(&one);
+    one.c.upstream = true;
     conn_read(&one.c, true);
     _send(peer, "abc");
     setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
@@ -655,6 +657,25 @@ static void test_write_failure_after_input(void **state)
     conn_puts(&one.c, "y"); /* Goes nowhere. */
     conn_flush(&worker);
     assert_int_equal(conn_backlog(&one.c), 0);
+}
+
+/* A client that can not be written to is gone, also while nobody reads from it. */
+static void test_write_failure_of_a_client(void **state)
+{
+    struct linger l = {.l_onoff = 1};
+    peer = _tcp(&one);
+    conn_read(&one.c, true);
+    conn_read(&one.c, false);
+    _send(peer, "abc");
+    setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    close(peer);
+    peer = -1;
+    conn_puts(&one.c, "x");
+    conn_flush(&worker);
+    assert_true(one.c.write_failed);
+    RUN_UNTIL(one.err);
+    assert_int_equal(one.err, EPIPE);
+    assert_int_equal((int)one.n_got, 0);
 }
 
 /* Deadlines ----------------------------------------------------------------------------- */
@@ -917,6 +938,7 @@ int main(void)
         TEST(test_linger_is_bounded),
         TEST(test_finish_is_bounded),
         TEST(test_write_failure_after_input),
+        TEST(test_write_failure_of_a_client),
         TEST(test_deadline),
         TEST(test_deadline_moves_on),
         TEST(test_deadline_moves_back),
