@@ -12,7 +12,8 @@
  * the control block, out of the reach of the context's own fields). */
 static __always_inline int message_offset(struct __sk_buff *ctx, __u32 *offset)
 {
-    __u32 at = bpf_core_field_offset(struct sk_buff, cb) + bpf_core_field_offset(struct sk_skb_cb, strp.strp.offset);
+    __u32 at =
+        bpf_core_field_offset(struct sk_buff, cb) + bpf_core_field_offset(struct sk_skb_cb, strp.strp.offset);
     return bpf_probe_read_kernel(offset, sizeof(*offset), (void *)ctx + at);
 }
 

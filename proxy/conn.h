@@ -55,28 +55,28 @@ struct conn {
     uint64_t cookie;      /**< SO_COOKIE, with a slot. */
     char *passed;         /**< What the programs passed up, copied while leaving; NULL without. */
     size_t passed_len;
-    uint32_t slot;        /**< Kernel-path slot, SLOT_NONE without. */
-    uint32_t activity;    /**< The slot's count when last looked at... */
-    uint64_t active_at;   /**< ...and when it was last seen to have changed. */
-    bool kernel : 1;      /**< The kernel path owns the connection, as far as we know. */
-    bool leaving : 1;     /**< Taken from the kernel path, not out of its maps yet: neither
-                           * read nor written to. */
+    uint32_t slot;      /**< Kernel-path slot, SLOT_NONE without. */
+    uint32_t activity;  /**< The slot's count when last looked at... */
+    uint64_t active_at; /**< ...and when it was last seen to have changed. */
+    bool kernel : 1;    /**< The kernel path owns the connection, as far as we know. */
+    bool leaving : 1;   /**< Taken from the kernel path, not out of its maps yet: neither
+                         * read nor written to. */
     bool leave_listed : 1;
     bool connecting : 1;
-    bool reading : 1;     /**< Read events wanted. */
-    bool writing : 1;     /**< Write event armed. */
+    bool reading : 1; /**< Read events wanted. */
+    bool writing : 1; /**< Write event armed. */
     bool eof_seen : 1;
     bool write_failed : 1;
-    bool broken : 1;      /**< The owner is still to be told that writing failed. */
-    bool pumping : 1;     /**< The input callback is on the stack. */
+    bool broken : 1;  /**< The owner is still to be told that writing failed. */
+    bool pumping : 1; /**< The input callback is on the stack. */
     bool pump_again : 1;
-    bool closing : 1;     /**< Ends when the output has left. */
-    bool lingering : 1;   /**< Before the end, wait for the peer's FIN. */
-    bool shut : 1;        /**< Our FIN was sent. */
-    bool dead : 1;        /**< Closed; freed when the loop comes round. */
+    bool closing : 1;   /**< Ends when the output has left. */
+    bool lingering : 1; /**< Before the end, wait for the peer's FIN. */
+    bool shut : 1;      /**< Our FIN was sent. */
+    bool dead : 1;      /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
-    TAILQ_ENTRY(conn) link; /**< In the worker's list of live or dead connections. */
-    TAILQ_ENTRY(conn) leave; /**< In the worker's list of connections that are leaving. */
+    TAILQ_ENTRY(conn) link;          /**< In the worker's list of live or dead connections. */
+    TAILQ_ENTRY(conn) leave;         /**< In the worker's list of connections that are leaving. */
     void (*release)(struct conn *c); /**< Frees the memory around the connection. */
 };
 

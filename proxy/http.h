@@ -33,11 +33,11 @@ struct downstream {
 
 struct upstream {
     struct conn c;
-    struct exchange *x;   /**< NULL while idle. */
-    uint32_t endpoint;    /**< Endpoint id. */
-    uint32_t pool_index;  /**< Place in the kernel path's pool; UINT32_MAX without. */
+    struct exchange *x;  /**< NULL while idle. */
+    uint32_t endpoint;   /**< Endpoint id. */
+    uint32_t pool_index; /**< Place in the kernel path's pool; UINT32_MAX without. */
     uint32_t scanned;
-    bool reused;          /**< Has served an exchange before the current one. */
+    bool reused; /**< Has served an exchange before the current one. */
     TAILQ_ENTRY(upstream) idle;
 };
 
@@ -85,7 +85,7 @@ struct exchange {
 
     /* Response. */
     bool head_done;
-    bool started;     /**< Bytes of the final response went downstream. */
+    bool started; /**< Bytes of the final response went downstream. */
     enum http1_body resp_body;
     uint64_t resp_remaining;
     struct http1_chunked resp_chunked;

@@ -216,7 +216,8 @@ uint32_t kernel_init_slot(struct kpath *k, uint32_t slot, bool upstream)
     struct slot *s = &k->slots[slot];
     uint32_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
     memset((char *)s + sizeof(s->owner), 0, offsetof(struct slot, window) - sizeof(s->owner));
-    __atomic_store_n(&s->owner, ((uint64_t)gen << OWNER_GEN_SHIFT) | (upstream ? OWNER_UP : 0), __ATOMIC_RELEASE);
+    __atomic_store_n(&s->owner, ((uint64_t)gen << OWNER_GEN_SHIFT) | (upstream ? OWNER_UP : 0),
+                     __ATOMIC_RELEASE);
     return slot_ref(slot, gen);
 }
 

@@ -38,8 +38,8 @@ struct kpath {
     uint32_t next_cluster;
     uint32_t next_vhost;
     struct published published[2];
-    struct conn **conns;  /**< By slot; an entry is used by its slot's worker only. */
-    uint32_t *gens;       /**< By slot: generation to use next. */
+    struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
+    uint32_t *gens;      /**< By slot: generation to use next. */
     atomic_uint in_use;
     int socks_fd;
     int cookies_fd;
@@ -52,7 +52,8 @@ static inline uint64_t slot_owner(const struct slot *s)
 
 static inline bool slot_cas(struct slot *s, uint64_t *expected, uint64_t desired)
 {
-    return __atomic_compare_exchange_n(&s->owner, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return __atomic_compare_exchange_n(&s->owner, expected, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
 }
 
 /** Puts a socket into the maps; the slot is initialised and its programs may run when this

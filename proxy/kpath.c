@@ -93,10 +93,11 @@ static bool _may_promote(const struct downstream *d)
     const struct conn *c = &d->c;
     if (!c->worker->kpath || c->worker->draining || !d->listener || d->listener->rt->kernel_id == UINT32_MAX)
         return false;
-    if (d->x || c->dead || c->closing || c->slot != SLOT_NONE || c->eof_seen || c->write_failed || c->out || c->in)
+    if (d->x || c->dead || c->closing || c->slot != SLOT_NONE || c->eof_seen || c->write_failed || c->out ||
+        c->in)
         return false;
-    return c->reading && !d->kernel_refused && d->requests >= c->worker->runtime->conf->datapath.promote_after &&
-           d->requests >= d->promote_at;
+    return c->reading && !d->kernel_refused &&
+           d->requests >= c->worker->runtime->conf->datapath.promote_after && d->requests >= d->promote_at;
 }
 
 void kpath_promote(struct downstream *d)
@@ -383,7 +384,7 @@ static void _on_leave(evutil_socket_t fd, short what, void *arg)
     bool left = false;
     (void)fd;
     (void)what;
-    TAILQ_FOREACH(c, &kw->leaving, leave)
+    TAILQ_FOREACH (c, &kw->leaving, leave)
         n++;
     while (n-- && (c = TAILQ_FIRST(&kw->leaving))) {
         _unlist(c);

@@ -12,14 +12,13 @@
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-static const char _usage[] =
-    "usage: skein run -c FILE [-l LEVEL]   serve; SIGTERM drains, SIGHUP reloads\n"
-    "       skein check -c FILE            check a configuration: exit 0 or 2\n"
-    "       skein probe                    show what this kernel offers\n"
-    "       skein --version | --help\n"
-    "\n"
-    "  -c FILE   configuration (YAML)\n"
-    "  -l LEVEL  error, warn, info (default) or debug\n";
+static const char _usage[] = "usage: skein run -c FILE [-l LEVEL]   serve; SIGTERM drains, SIGHUP reloads\n"
+                             "       skein check -c FILE            check a configuration: exit 0 or 2\n"
+                             "       skein probe                    show what this kernel offers\n"
+                             "       skein --version | --help\n"
+                             "\n"
+                             "  -c FILE   configuration (YAML)\n"
+                             "  -l LEVEL  error, warn, info (default) or debug\n";
 
 struct arguments {
     const char *command;

@@ -20,7 +20,7 @@ struct rt_endpoint {
 struct rt_cluster {
     const struct conf_cluster *conf;
     struct rt_endpoint *endpoints;
-    uint16_t *schedule;       /**< Indexes into endpoints: smooth weighted round robin. */
+    uint16_t *schedule; /**< Indexes into endpoints: smooth weighted round robin. */
     uint32_t schedule_len;
     uint32_t kernel_id;       /**< In the kernel path's cluster table, UINT32_MAX without. */
     atomic_uint *position;    /**< Next place in the schedule; shared with the kernel path. */
@@ -30,8 +30,8 @@ struct rt_cluster {
 struct rt_listener {
     const struct conf_listener *conf;
     struct runtime *runtime;
-    uint32_t id;              /**< Index for counters; stable for an address. */
-    uint32_t kernel_id;       /**< In the kernel path's listener table, UINT32_MAX without. */
+    uint32_t id;        /**< Index for counters; stable for an address. */
+    uint32_t kernel_id; /**< In the kernel path's listener table, UINT32_MAX without. */
 };
 
 struct runtime {

@@ -106,8 +106,10 @@ static int _open_sockets(struct server *s, const struct conf *conf, const struct
             continue;
         int r = listen_open(&l->address, s->n_workers, conf->limits.buffer, fds);
         if (r) {
-            fprintf(stderr, "%s:%u: listeners[%zu].address: can not listen on %s: %s, expected a free local address\n",
-                    conf->file, l->line, i, l->address.text, strerror(-r));
+            fprintf(
+                stderr,
+                "%s:%u: listeners[%zu].address: can not listen on %s: %s, expected a free local address\n",
+                conf->file, l->line, i, l->address.text, strerror(-r));
             _close_sockets(sockets, n);
             return r;
         }

@@ -13,12 +13,12 @@ typedef _Atomic uint64_t stat_t;
 
 struct listener_stats {
     stat_t accepted;
-    stat_t active;    /**< Gauge: downstream connections. */
-    stat_t requests;  /**< Messages on the userspace path. */
+    stat_t active;   /**< Gauge: downstream connections. */
+    stat_t requests; /**< Messages on the userspace path. */
     stat_t responses;
-    stat_t errors;    /**< Own error answers. */
-    stat_t promoted;  /**< Connections given to the kernel path for the first time. */
-    stat_t returned;  /**< Connections given back to it after a fallback. */
+    stat_t errors;   /**< Own error answers. */
+    stat_t promoted; /**< Connections given to the kernel path for the first time. */
+    stat_t returned; /**< Connections given back to it after a fallback. */
 };
 
 struct endpoint_stats {

@@ -21,7 +21,7 @@
 static void _listen_all(struct worker *w, bool on)
 {
     struct worker_listener *l;
-    TAILQ_FOREACH(l, &w->listeners, link) {
+    TAILQ_FOREACH (l, &w->listeners, link) {
         if (on)
             event_add(&l->ev, NULL);
         else
@@ -88,7 +88,7 @@ static void _open_listeners(struct worker *w)
     for (size_t i = 0; i < w->runtime->conf->n_listeners; i++) {
         struct rt_listener *rt = &w->runtime->listeners[i];
         struct worker_listener *l, *found = NULL;
-        TAILQ_FOREACH(l, &w->listeners, link) {
+        TAILQ_FOREACH (l, &w->listeners, link) {
             if (strcmp(l->rt->conf->address.text, rt->conf->address.text) == 0)
                 found = l;
         }

@@ -45,13 +45,13 @@ struct worker {
     struct conn_list conns;
     struct conn_list graves;
     struct event reap;
-    struct event notify;      /**< Woken by other threads: look at `command`. */
+    struct event notify; /**< Woken by other threads: look at `command`. */
     struct event accept_retry;
     struct event drain_timer;
     bool draining;
     _Atomic(struct runtime *) next_runtime;
     atomic_bool stop_requested;
-    atomic_uint connections;  /**< Downstream, live. */
+    atomic_uint connections; /**< Downstream, live. */
 
     struct exchange *free_exchanges;
     struct upstream_pool *pools; /**< By endpoint id. */

@@ -9,17 +9,17 @@
 enum fallback_reason {
     FALLBACK_HEAD = HTTP1_OK, /**< Not used: 0 to _HTTP1_REASON_MAX - 1 are enum http1_reason. */
     FALLBACK_PIPELINED = _HTTP1_REASON_MAX, /**< A request while one is outstanding. */
-    FALLBACK_LIMIT,           /**< Over a configured limit. */
-    FALLBACK_NO_ROUTE,        /**< No route, or one that userspace answers. */
-    FALLBACK_NO_UPSTREAM,     /**< No idle upstream connection. */
-    FALLBACK_UPSTREAM_SLOW,   /**< The server does not take the request's body fast enough. */
-    FALLBACK_DOWNSTREAM_SLOW, /**< The client does not take the response fast enough. */
-    FALLBACK_EARLY_RESPONSE,  /**< A response before the request was sent completely. */
-    FALLBACK_UNSOLICITED,     /**< Bytes from upstream that nobody asked for. */
-    FALLBACK_STALE_LEASE,     /**< The two sides of a lease do not name each other. */
-    FALLBACK_TARGET_GONE,     /**< The other socket is closing or closed. */
-    FALLBACK_REDIRECT_FAILED, /**< The kernel refused the redirect. */
-    FALLBACK_INTERNAL,        /**< A look-up failed that never should. */
+    FALLBACK_LIMIT,                         /**< Over a configured limit. */
+    FALLBACK_NO_ROUTE,                      /**< No route, or one that userspace answers. */
+    FALLBACK_NO_UPSTREAM,                   /**< No idle upstream connection. */
+    FALLBACK_UPSTREAM_SLOW,                 /**< The server does not take the request's body fast enough. */
+    FALLBACK_DOWNSTREAM_SLOW,               /**< The client does not take the response fast enough. */
+    FALLBACK_EARLY_RESPONSE,                /**< A response before the request was sent completely. */
+    FALLBACK_UNSOLICITED,                   /**< Bytes from upstream that nobody asked for. */
+    FALLBACK_STALE_LEASE,                   /**< The two sides of a lease do not name each other. */
+    FALLBACK_TARGET_GONE,                   /**< The other socket is closing or closed. */
+    FALLBACK_REDIRECT_FAILED,               /**< The kernel refused the redirect. */
+    FALLBACK_INTERNAL,                      /**< A look-up failed that never should. */
     _FALLBACK_MAX,
 };
 

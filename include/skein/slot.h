@@ -146,8 +146,8 @@ struct slot {
     __u32 slice_len;
     __u8 slice_kind;
     __u8 slice_reason;
-    __u8 to_head;     /**< Upstream: the outstanding request is HEAD. */
-    __u8 responding;  /**< Upstream: the response's head was redirected. */
+    __u8 to_head;           /**< Upstream: the outstanding request is HEAD. */
+    __u8 responding;        /**< Upstream: the response's head was redirected. */
     struct http1_head head; /**< Of the last head framed. */
     union {
         struct http1_scan scan;

@@ -14,15 +14,15 @@
 /** Downstream settings, by listener index. An index is not reused while a connection may
  * still hold it; a reload writes new ones. */
 struct kernel_listener {
-    __u32 any_vhost;    /**< vhost of routes without a host. */
-    __u32 has_hosts;    /**< Look the Host up. */
-    __u32 single;       /**< Without hosts: every path goes to `cluster`. */
+    __u32 any_vhost; /**< vhost of routes without a host. */
+    __u32 has_hosts; /**< Look the Host up. */
+    __u32 single;    /**< Without hosts: every path goes to `cluster`. */
     __u32 cluster;
     __u32 header_bytes; /**< Limits; larger messages belong to userspace. */
     __u32 header_count;
     __u32 target_bytes;
-    __u32 buffer;       /**< Bytes queued for a slow reader before userspace takes over. */
-    __u64 body_bytes;   /**< 0: no limit. */
+    __u32 buffer;     /**< Bytes queued for a slow reader before userspace takes over. */
+    __u64 body_bytes; /**< 0: no limit. */
 };
 
 struct kernel_cluster {
