@@ -167,6 +167,17 @@ static void _pool_leave(struct upstream *u)
     u->pool_index = UINT32_MAX;
 }
 
+uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
+{
+    uint32_t n = 0;
+    if (!w->kpath || endpoint >= w->kpath->k->n_endpoints)
+        return 0;
+    const struct pool *p = &w->kpath->k->pools[endpoint * w->kpath->k->n_workers + w->id];
+    for (int i = 0; i < POOL_WORDS; i++)
+        n += (uint32_t)__builtin_popcountll(__atomic_load_n(&p->idle[i], __ATOMIC_RELAXED));
+    return n;
+}
+
 bool kpath_donate(struct upstream *u)
 {
     struct conn *c = &u->c;

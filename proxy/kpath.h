@@ -36,6 +36,9 @@ void kpath_promote(struct downstream *d);
  * @return false if it was not taken and stays the caller's. */
 bool kpath_donate(struct upstream *u);
 
+/** Idle connections that the kernel path's pool holds for a worker and an endpoint. */
+uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);
+
 /** Before close(): takes the connection and ends what it shares with the kernel path. */
 void kpath_detach(struct conn *c);
 

@@ -22,11 +22,13 @@ struct server {
     struct runtime *runtime;
     struct worker *workers;
     unsigned n_workers;
+    unsigned n_started;
     struct kpath *kpath;
     struct admin *admin;
     struct event *signals[3];
     /** Sockets opened and not yet taken, by listener of the current runtime and worker. */
     _Atomic int *sockets;
+    size_t n_sockets;
     atomic_bool draining;
 };
 
@@ -132,7 +134,6 @@ static void _reload(struct server *s)
         return;
     }
     conf->workers = s->n_workers; /* Threads, slots and the admin address need a restart. */
-    size_t n_old = s->runtime->conf->n_listeners * s->n_workers;
     if (_open_sockets(s, conf, s->runtime, &sockets) || runtime_new(conf, &rt)) {
         log_error("reload refused: the configuration before stays in use");
         if (sockets)
@@ -141,8 +142,9 @@ static void _reload(struct server *s)
         return;
     }
     kernel_publish(s->kpath, rt);
-    _close_sockets(s->sockets, n_old);
+    _close_sockets(s->sockets, s->n_sockets);
     s->sockets = sockets;
+    s->n_sockets = conf->n_listeners * s->n_workers;
     struct runtime *old = s->runtime;
     s->runtime = rt;
     for (unsigned i = 0; i < s->n_workers; i++)
@@ -209,6 +211,7 @@ static int _start(struct server *s, struct conf *conf)
     int r = _open_sockets(s, conf, NULL, &s->sockets);
     if (r)
         return 2;
+    s->n_sockets = conf->n_listeners * s->n_workers;
     r = admin_bind(conf, &s->admin);
     if (r) {
         fprintf(stderr, "%s:%u: admin.address: can not listen on %s: %s, expected a free local address\n",
@@ -233,6 +236,7 @@ static int _start(struct server *s, struct conf *conf)
             log_error("worker %u: %s", i, strerror(-r));
             return 1;
         }
+        s->n_started++;
     }
     log_info("serving %zu listener%s with %u worker%s", conf->n_listeners, conf->n_listeners == 1 ? "" : "s",
              s->n_workers, s->n_workers == 1 ? "" : "s");
@@ -246,8 +250,7 @@ static void _free(struct server *s)
         if (s->signals[i])
             event_free(s->signals[i]);
     }
-    if (s->runtime)
-        _close_sockets(s->sockets, s->runtime->conf->n_listeners * s->n_workers);
+    _close_sockets(s->sockets, s->n_sockets);
     kernel_close(&s->kpath);
     runtime_unref(&s->runtime);
     event_base_free(s->base);
@@ -265,9 +268,12 @@ int server_run(struct conf *conf)
     if (!s.base || !s.workers)
         return log_error_r(1, "out of memory");
     int status = _start(&s, conf);
+    if (status && s.n_started)
+        return status; /* A worker that runs can not be joined in the middle: the exit ends it. */
     if (status) {
-        /* Nothing was served yet, and a half-started worker can not be joined. */
-        kernel_close(&s.kpath);
+        if (!s.runtime)
+            conf_free(&conf);
+        _free(&s);
         return status;
     }
     event_base_dispatch(s.base);

@@ -20,6 +20,13 @@ static struct upstream_pool *_pool(struct worker *w, uint32_t endpoint)
     return &w->pools[endpoint];
 }
 
+/* Whether the worker keeps as many idle connections to the endpoint as it may, on both paths. */
+static bool _full(struct worker *w, uint32_t endpoint)
+{
+    uint32_t max = w->runtime->conf->limits.idle_upstreams;
+    return _pool(w, endpoint)->n_idle + kpath_pooled(w, endpoint) >= max;
+}
+
 /* Takes an idle connection out of its list. */
 static void _unpark(struct upstream *u)
 {
@@ -245,8 +252,7 @@ void upstream_park(struct upstream *u)
     const struct conf *conf = w->runtime->conf;
     if (u->c.dead)
         return;
-    if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining ||
-        p->n_idle >= conf->limits.idle_upstreams) {
+    if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->endpoint)) {
         _destroy(u);
         return;
     }
@@ -265,7 +271,8 @@ void upstream_release(struct exchange *x)
     u->x = NULL;
     if (u->c.dead)
         return;
-    if (donate && !u->c.eof_seen && !u->c.out && !u->c.worker->draining && kpath_donate(u))
+    struct worker *w = u->c.worker;
+    if (donate && !u->c.eof_seen && !u->c.out && !w->draining && !_full(w, u->endpoint) && kpath_donate(u))
         return;
     upstream_park(u);
 }

@@ -380,8 +380,8 @@ class ReloadOnTheKernelPathTest(KernelTest):
                 self.assertEqual(client.get("/x").body, b"new\n")
             except (Ended, OSError) as end:
                 self.assertEqual(getattr(end, "got", b""), b"")
-        kernel, _ = self.kernel_messages(lambda: self.warm(target="/y").get("/y"))
-        self.assertGreater(kernel, 0, "the kernel path is gone after a reload")
+        wait_for(lambda: self.kernel_messages(lambda: self.warm(target="/y"))[0] > 0,
+                 "the kernel path carries messages after a reload")
 
 
 if __name__ == "__main__":
