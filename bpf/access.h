@@ -38,8 +38,10 @@ static __always_inline struct slot *slot_at(__u32 ref)
 /** What a verdict needs to know of a socket before it writes there, or claims to have. */
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
+    __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
     __u32 queued;    /**< Memory held by the send queue. */
     __u32 state;
+    __u32 urgent; /**< Not 0 while urgent data is around. */
 };
 
 static __always_inline int view(void *sk, struct socket_view *v)
@@ -48,6 +50,8 @@ static __always_inline int view(void *sk, struct socket_view *v)
     if (!tp)
         return -1;
     v->write_seq = tp->write_seq;
+    v->rcv_nxt = tp->rcv_nxt;
+    v->urgent = tp->urg_data;
     v->queued = (__u32)tp->inet_conn.icsk_inet.sk.sk_wmem_queued;
     v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
     return 0;

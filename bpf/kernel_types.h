@@ -62,6 +62,7 @@ struct tcp_sock {
     __u32 write_seq;
     __u32 copied_seq;
     __u32 rcv_nxt;
+    __u16 urg_data;
 } CORE;
 
 #define TCP_STATE_ESTABLISHED 1

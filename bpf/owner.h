@@ -53,6 +53,15 @@ static __always_inline int give_up(struct slot *s, __u64 old, __u32 reason, stru
     return -PARSER_GAVE_UP;
 }
 
+/** Parser, before anything else: TCP holds urgent data back from strparser, which then waits for
+ * bytes that never come. HTTP knows no urgent data: the connection is given up for good. */
+static __always_inline int abandon(struct slot *s)
+{
+    s->aborted = 1;
+    __sync_fetch_and_or(&s->owner, OWNER_USER | OWNER_FROZEN);
+    return -PARSER_GAVE_UP;
+}
+
 /** Verdict: puts the slice into the socket's own queue; userspace owns the connection from now
  * on. Gives BUSY up. @return SK_PASS */
 static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)

@@ -134,6 +134,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     u->to_head = (s->head.flags & HTTP1_F_HEAD) != 0;
     u->responding = 0;
     u->remaining = 0;
+    u->expect_seq = v.rcv_nxt;
     count_tx(u, len);
     s->remaining = s->head.head_len + s->head.content_length - len;
     __sync_fetch_and_or(&s->owner, lease_bits(uref));

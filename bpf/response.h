@@ -74,13 +74,19 @@ static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
     return owner_gen(w) == ref_gen(dref) && !(w & (OWNER_UP | OWNER_BUSY)) && owner_lease(w) == ref;
 }
 
-/** The response is complete: the client may ask again, the connection is idle. */
-static __always_inline void response_complete(struct slot *s, struct slot *d)
+/** The response is complete: the client may ask again, and the connection is idle, unless the
+ * server has sent more than the response: then it is nobody's any more. */
+static __always_inline void response_complete(struct __sk_buff *ctx, struct slot *s, struct slot *d)
 {
+    struct socket_view v;
+    int more = view_own(ctx, &v) || v.rcv_nxt != s->expect_seq;
     s->responding = 0;
+    if (more)
+        __sync_fetch_and_or(&s->owner, OWNER_USER);
     lease_clear(d);
     __sync_fetch_and_and(&s->owner, ~(OWNER_LEASE_MASK | OWNER_BUSY));
-    pool_push(s);
+    if (!more)
+        pool_push(s);
 }
 
 /** Verdict for a slice of an upstream socket. */
@@ -109,6 +115,7 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     s->activity++;
     if (s->slice_kind == SLICE_HEAD) {
         s->remaining = s->head.head_len + s->head.content_length;
+        s->expect_seq += (__u32)s->remaining;
         s->responding = 1;
         if (c)
             c->responses++;
@@ -122,6 +129,6 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     if (s->remaining)
         owner_leave(s);
     else
-        response_complete(s, d);
+        response_complete(ctx, s, d);
     return SK_PASS;
 }

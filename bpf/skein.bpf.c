@@ -21,8 +21,13 @@ int skein_parser(struct __sk_buff *ctx)
         return ctx->len;
     __u32 avail = ctx->len - offset;
     struct slot *s = own_slot(ctx, &ref);
-    if (!s || owner_enter(s, ref, &owner))
-        return avail;
+    struct socket_view v;
+    if (!s || view_own(ctx, &v))
+        return -PARSER_GAVE_UP;
+    if (v.urgent)
+        return abandon(s);
+    if (owner_enter(s, ref, &owner))
+        return -PARSER_GAVE_UP;
     if (owner & OWNER_FROZEN)
         return give_up(s, owner, FALLBACK_UNSOLICITED, NULL);
     if (owner & OWNER_UP)

@@ -311,6 +311,8 @@ static void _progress(struct conn *c)
             return;
         }
         c->sent += (uint64_t)n;
+        if (n && c->deadline) /* The time allowed is for no byte at all. */
+            conn_deadline(c, c->worker->runtime->conf->timeouts.write);
         if (!evbuffer_get_length(c->out)) {
             evbuffer_free(c->out);
             c->out = NULL;
@@ -338,15 +340,16 @@ void conn_suspend(struct conn *c)
 void conn_resume(struct conn *c, const char *data, size_t len, int err)
 {
     c->leaving = false;
+    if (!c->closing)
+        _keep(c, data, len);
     if (err) {
-        if (c->closing)
+        conn_pump(c); /* What came before the error may be a whole message. */
+        if (!c->dead && c->closing)
             conn_close(c, true);
-        else
+        else if (!c->dead)
             c->ops->broken(c, err);
         return;
     }
-    if (!c->closing)
-        _keep(c, data, len);
     if (c->reading && !c->eof_seen)
         event_add(&c->rev, NULL);
     if (c->out || c->closing)

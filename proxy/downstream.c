@@ -81,7 +81,10 @@ static size_t _input(struct conn *c, const char *data, size_t len)
     struct downstream *d = downstream_of(c);
     size_t used = 0;
     while (used < len && !c->dead && !c->closing) {
-        if (!d->x) {
+        if (!d->x && c->out) {
+            conn_read(c, false); /* A client that does not read gets no more answers. */
+            break;
+        } else if (!d->x) {
             size_t skip = http1_skip_empty_lines(data + used, len - used);
             if (skip > EMPTY_LINES_MAX) {
                 _refuse(d, 400);
@@ -138,23 +141,31 @@ static void _broken(struct conn *c, int err)
 static void _congested(struct conn *c)
 {
     struct downstream *d = downstream_of(c);
-    if (d->x && d->x->u)
+    if (!d->x) {
+        conn_read(c, false);
+    } else if (d->x->u) {
         conn_read(&d->x->u->c, false);
+        upstream_clock(d->x);
+    }
     downstream_clock(d);
 }
 
 static void _drained(struct conn *c)
 {
     struct downstream *d = downstream_of(c);
-    if (d->x && d->x->u)
-        conn_read(&d->x->u->c, true);
-    if (c->dead)
+    struct exchange *x = d->x;
+    if (!x) {
+        downstream_next(d, false, false);
         return;
-    if (d->x && d->x->state == EXCHANGE_TUNNEL)
-        tunnel_drained(d->x, false);
+    }
+    if (x->u)
+        conn_read(&x->u->c, true);
+    if (c->dead || d->x != x)
+        return;
+    if (x->state == EXCHANGE_TUNNEL)
+        tunnel_drained(x, false);
+    upstream_clock(x);
     downstream_clock(d);
-    if (!d->x)
-        kpath_promote(d);
 }
 
 void downstream_clock(struct downstream *d)
@@ -254,15 +265,18 @@ void downstream_next(struct downstream *d, bool close, bool linger)
         return;
     }
     downstream_clock(d);
+    if (c->out || c->pumping)
+        return; /* Goes on when the output has left, or in the loop that called us. */
     conn_read(c, true);
-    if (conn_pending(c)) {
-        conn_pump(c);
-        if (c->eof_seen && !c->dead && !d->x && !c->pumping)
-            conn_finish(c, false);
+    conn_pump(c);
+    if (c->dead || c->closing || c->out)
         return;
-    }
-    if (!c->pumping)
+    if (!c->eof_seen)
         kpath_promote(d);
+    else if (!d->x)
+        conn_finish(c, false);
+    else if (d->x->state == EXCHANGE_REQUEST && !conn_pending(c))
+        exchange_cancel(d->x); /* Truncated: the rest will not come. */
 }
 
 void downstream_drain(struct downstream *d)

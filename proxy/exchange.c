@@ -81,7 +81,7 @@ static void _respond(struct exchange *x)
     if (x->respond == &_not_found)
         stat_add(&d->c.worker->stats.listeners[d->listener_id].errors, 1);
     reply(d, x->respond->status, x->respond->body, close, x->is_head);
-    _leave(x, close, rest);
+    _leave(x, close, true);
 }
 
 void exchange_fail(struct exchange *x, unsigned status, const char *why)
@@ -94,7 +94,7 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why)
         bool rest = x->state == EXCHANGE_REQUEST;
         bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
         reply(d, status, NULL, close, x->is_head);
-        _leave(x, close, rest);
+        _leave(x, close, true);
         return;
     }
     /* A client that counts bytes or chunks sees what is missing; one that waits for the
@@ -125,7 +125,7 @@ void exchange_done(struct exchange *x)
         upstream_release(x);
     else
         upstream_drop(x);
-    _leave(x, close, rest || x->d->c.worker->draining);
+    _leave(x, close, true);
 }
 
 /* The request's way upstream ---------------------------------------------------------- */

@@ -3,12 +3,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernel_internal.h"
@@ -201,6 +203,26 @@ int kernel_probe(FILE *out)
     return r;
 }
 
+uint64_t slot_wait(struct slot *s)
+{
+    struct timespec start = {0}, now;
+    for (unsigned spins = 0;; spins++) {
+        uint64_t w = slot_owner(s);
+        if (!(w & OWNER_BUSY))
+            return w;
+        if (spins < 1000)
+            continue;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (!start.tv_sec)
+            start = now;
+        if (now.tv_sec - start.tv_sec > 1) {
+            log_error("a program does not give its connection up");
+            __atomic_fetch_and(&s->owner, ~OWNER_BUSY, __ATOMIC_ACQ_REL);
+        }
+        sched_yield();
+    }
+}
+
 /* Slots ------------------------------------------------------------------------------- */
 
 uint64_t kernel_cookie(int fd)
@@ -225,10 +247,9 @@ void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie)
 {
     k->gens[slot]++;
     uint64_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
-    uint64_t w = slot_owner(&k->slots[slot]);
-    /* A program that is still at work ends first. */
-    while ((w & OWNER_BUSY) || !slot_cas(&k->slots[slot], &w, OWNER_USER | gen << OWNER_GEN_SHIFT))
-        w = slot_owner(&k->slots[slot]);
+    uint64_t w = slot_wait(&k->slots[slot]);
+    while (!slot_cas(&k->slots[slot], &w, OWNER_USER | gen << OWNER_GEN_SHIFT))
+        w = slot_wait(&k->slots[slot]);
     bpf_map_delete_elem(k->cookies_fd, &cookie);
 }
 

@@ -56,6 +56,10 @@ static inline bool slot_cas(struct slot *s, uint64_t *expected, uint64_t desired
                                        __ATOMIC_ACQUIRE);
 }
 
+/** The owner word once no program is at work. That lasts for one run of a program; should BUSY
+ * stay set for a second all the same, it is cleared, with a log line, rather than waited for. */
+uint64_t slot_wait(struct slot *s);
+
 /** Puts a socket into the maps; the slot is initialised and its programs may run when this
  * returns. Bytes that came before are handed to the programs (a peek does that).
  * @return 0 or -errno, with nothing left behind. */

@@ -213,14 +213,9 @@ bool kpath_donate(struct upstream *u)
 static uint64_t _take(struct conn *c)
 {
     struct slot *s = _slot(c);
-    uint64_t w = slot_owner(s);
-    for (;;) {
-        /* BUSY lasts for one run of a program, which nothing preempts. */
-        if (w & OWNER_BUSY)
-            w = slot_owner(s);
-        else if ((w & OWNER_USER) || slot_cas(s, &w, w | OWNER_USER))
-            break;
-    }
+    uint64_t w = slot_wait(s);
+    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+        w = slot_wait(s);
     c->kernel = false;
     conn_suspend(c);
     return slot_owner(s);
@@ -242,17 +237,11 @@ static struct conn *_partner(struct conn *c, uint64_t owner)
 static bool _take_partner(struct conn *p, uint32_t ref)
 {
     struct slot *s = _slot(p);
-    uint64_t w = slot_owner(s);
-    for (;;) {
-        if (w & OWNER_BUSY) {
-            w = slot_owner(s);
-            continue;
-        }
-        if (owner_lease(w) != ref)
-            return false;
-        if ((w & OWNER_USER) || slot_cas(s, &w, w | OWNER_USER))
-            break;
-    }
+    uint64_t w = slot_wait(s);
+    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+        w = slot_wait(s);
+    if (owner_lease(w) != ref)
+        return false;
     p->kernel = false;
     conn_suspend(p);
     return true;
@@ -342,7 +331,7 @@ static bool _try_leave(struct conn *c)
 {
     struct kpath *k = c->worker->kpath->k;
     int r = kernel_inspect(k, c->slot);
-    bool gone = r == -ENOENT;
+    bool gone = r == -ENOENT || _slot(c)->aborted;
     if (r && !gone)
         return false;
     if (!gone && (!_freeze(c) || !_may_remove(c)))
@@ -358,6 +347,8 @@ static bool _try_leave(struct conn *c)
     int err = _socket_error(c->fd);
     conn_resume(c, data, len, gone && !err ? ECONNRESET : err);
     free(data);
+    if (c->upstream && !c->dead && !upstream_of(c)->x)
+        upstream_park(upstream_of(c));
     return true;
 }
 
@@ -421,8 +412,7 @@ static void _on_leave(evutil_socket_t fd, short what, void *arg)
 static void _idle(struct conn *c)
 {
     if (c->upstream) {
-        _pool_hide(upstream_of(c));
-        upstream_park(upstream_of(c));
+        _pool_hide(upstream_of(c)); /* Parked when it has left. */
     } else {
         downstream_of(c)->picked = _slot(c)->picked;
         downstream_clock(downstream_of(c));

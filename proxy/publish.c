@@ -193,7 +193,8 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
     if (!p->hosts)
         abort();
     for (size_t i = 0; i < rt->conf->n_clusters; i++) {
-        int r = _publish_cluster(k, &rt->clusters[i]);
+        /* Those of the configuration before must stay valid. */
+        int r = i < KERNEL_CLUSTERS / 2 ? _publish_cluster(k, &rt->clusters[i]) : -ENOSPC;
         if (r)
             log_warn("cluster %s: userspace path only: %s", rt->clusters[i].conf->name, strerror(-r));
     }

@@ -43,7 +43,7 @@ static void _drop_trailer_field(struct http1_message *m)
 static bool _final_head(struct exchange *x, const char *head, struct http1_message *m)
 {
     struct worker *w = x->d->c.worker;
-    int framing = 0;
+    int framing = x->http10 ? -1 : 0;
     x->head_done = true;
     x->resp_body = m->body;
     x->resp_remaining = m->content_length;
@@ -53,7 +53,6 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
     if (m->body == HTTP1_BODY_CHUNKED) {
         http1_chunked_init(&x->resp_chunked);
         x->resp_encode = !x->http10;
-        framing = x->http10 ? -1 : 0;
         if (x->http10 && !_only_chunked(m)) {
             exchange_fail(x, 502, "transfer coding unknown to an HTTP/1.0 client");
             return false;

@@ -26,6 +26,8 @@ struct server {
     struct kpath *kpath;
     struct admin *admin;
     struct event *signals[3];
+    struct event *reload_retry;
+    unsigned reloads;
     /** Sockets opened and not yet taken, by listener of the current runtime and worker. */
     _Atomic int *sockets;
     size_t n_sockets;
@@ -124,8 +126,23 @@ static int _open_sockets(struct server *s, const struct conf *conf, const struct
 
 /* Reload and drain -------------------------------------------------------------------- */
 
+/* Workers take their sockets from the last reload: the next one waits for all of them. */
+static bool _reload_pending(const struct server *s)
+{
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        if (atomic_load(&s->workers[i].reloads) != s->reloads)
+            return true;
+    }
+    return false;
+}
+
 static void _reload(struct server *s)
 {
+    if (_reload_pending(s)) {
+        struct timeval tv = {.tv_usec = 10000};
+        event_add(s->reload_retry, &tv);
+        return;
+    }
     struct conf *conf = NULL;
     struct runtime *rt = NULL;
     _Atomic int *sockets = NULL;
@@ -147,6 +164,7 @@ static void _reload(struct server *s)
     s->n_sockets = conf->n_listeners * s->n_workers;
     struct runtime *old = s->runtime;
     s->runtime = rt;
+    s->reloads++;
     for (unsigned i = 0; i < s->n_workers; i++)
         worker_reload(&s->workers[i], rt);
     runtime_unref(&old);
@@ -166,10 +184,20 @@ static void _on_signal(evutil_socket_t sig, short what, void *arg)
     event_base_loopbreak(s->base);
 }
 
+static void _on_reload_retry(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    _reload(arg);
+}
+
 static int _catch_signals(struct server *s)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     signal(SIGPIPE, SIG_IGN);
+    s->reload_retry = evtimer_new(s->base, _on_reload_retry, s);
+    if (!s->reload_retry)
+        return -ENOMEM;
     for (size_t i = 0; i < 3; i++) {
         s->signals[i] = evsignal_new(s->base, numbers[i], _on_signal, s);
         if (!s->signals[i] || event_add(s->signals[i], NULL))
@@ -246,6 +274,8 @@ static int _start(struct server *s, struct conf *conf)
 static void _free(struct server *s)
 {
     admin_free(&s->admin);
+    if (s->reload_retry)
+        event_free(s->reload_retry);
     for (size_t i = 0; i < 3; i++) {
         if (s->signals[i])
             event_free(s->signals[i]);

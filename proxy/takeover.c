@@ -1,5 +1,7 @@
 #include "takeover.h"
 
+#include <errno.h>
+
 #include "http.h"
 #include "kernel_internal.h"
 #include "worker.h"
@@ -26,6 +28,11 @@ void takeover(struct downstream *d, struct upstream *u, const struct slot *ds, c
         x->resp_body = HTTP1_BODY_LENGTH;
         x->resp_remaining = us->remaining;
         x->upstream_keep = true;
+    }
+    if (!us->responding && us->passed && x->body == HTTP1_BODY_NONE) {
+        /* It sent something before it had the request: no answer to it. */
+        exchange_upstream_failed(x, EPROTO, false);
+        return;
     }
     downstream_clock(d);
     upstream_clock(x);

@@ -10,8 +10,12 @@ void tunnel_begin(struct exchange *x)
     x->upstream_keep = false;
     downstream_clock(x->d);
     upstream_clock(x);
-    conn_read(&x->d->c, true);
-    conn_pump(&x->d->c);
+    struct conn *d = &x->d->c;
+    conn_read(d, true);
+    conn_pump(d);
+    /* An end that came before the switch is reported again. */
+    if (!d->dead && d->eof_seen)
+        event_active(&d->rev, EV_READ, 0);
 }
 
 size_t tunnel_input(struct exchange *x, bool from_upstream, const char *data, size_t len)

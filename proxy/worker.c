@@ -70,14 +70,16 @@ static void _close_listener(struct worker *w, struct worker_listener *l)
     event_del(&l->ev);
     close(l->fd);
     TAILQ_REMOVE(&w->listeners, l, link);
-    struct conn *c, *next;
-    /* Its connections end after what they are doing. */
-    for (c = TAILQ_FIRST(&w->conns); c; c = next) {
-        next = TAILQ_NEXT(c, link);
-        if (c->upstream || downstream_of(c)->listener != l)
+    /* Its connections end after what they are doing. Ending one may end others: start over. */
+    struct conn *c = TAILQ_FIRST(&w->conns);
+    while (c) {
+        if (c->upstream || downstream_of(c)->listener != l) {
+            c = TAILQ_NEXT(c, link);
             continue;
-        downstream_of(c)->listener = NULL;
+        }
         downstream_drain(downstream_of(c));
+        downstream_of(c)->listener = NULL;
+        c = TAILQ_FIRST(&w->conns);
     }
     free(l);
 }
@@ -148,6 +150,8 @@ void worker_conn_gone(struct worker *w)
         return;
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
+        if (c->closing && c->out)
+            continue;         /* The last bytes of a tunnel. */
         conn_close(c, false); /* Only idle upstream connections are left. */
     }
     if (TAILQ_EMPTY(&w->graves))
@@ -172,6 +176,7 @@ static void _switch_runtime(struct worker *w, struct runtime *rt)
     _open_listeners(w);
     kpath_reload(w);
     runtime_unref(&old);
+    atomic_fetch_add(&w->reloads, 1);
 }
 
 static void _on_notify(evutil_socket_t fd, short what, void *arg)

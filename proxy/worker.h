@@ -51,6 +51,7 @@ struct worker {
     bool draining;
     _Atomic(struct runtime *) next_runtime;
     atomic_bool stop_requested;
+    atomic_uint reloads;     /**< Configurations switched to. */
     atomic_uint connections; /**< Downstream, live. */
 
     struct exchange *free_exchanges;

@@ -130,6 +130,7 @@ struct slot {
     __u64 passed;     /**< Bytes put into the socket's own queue for userspace. */
     __u64 redirected; /**< Bytes redirected into this connection's socket. */
     __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring. */
+    __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
     __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
     __u32 tx_valid;   /**< tx_seq counts; cleared when userspace has written. */
     __u32 listener;   /**< Downstream: index into the listener table. */
@@ -148,6 +149,7 @@ struct slot {
     __u8 slice_reason;
     __u8 to_head;           /**< Upstream: the outstanding request is HEAD. */
     __u8 responding;        /**< Upstream: the response's head was redirected. */
+    __u8 aborted;           /**< Beyond help: to be reset. */
     struct http1_head head; /**< Of the last head framed. */
     union {
         struct http1_scan scan;
