@@ -158,6 +158,14 @@ static int _read_expect(const char *buf, struct http1_message *msg, struct http1
     return 0;
 }
 
+/* Fields of proxy authentication: RFC 9110 section 11.7. */
+static bool _is_proxy_auth(const char *name, size_t len)
+{
+    return HTTP1_NAME_IS(name, len, "proxy-authenticate") ||
+           HTTP1_NAME_IS(name, len, "proxy-authorization") ||
+           HTTP1_NAME_IS(name, len, "proxy-authentication-info");
+}
+
 static int _apply_field(const char *buf, struct http1_message *msg, struct http1_field *f, struct _seen *seen)
 {
     switch (f->id) {
@@ -191,8 +199,7 @@ static int _apply_field(const char *buf, struct http1_message *msg, struct http1
     case HTTP1_FIELD_EXPECT:
         return _read_expect(buf, msg, f->value);
     default:
-        /* Proxy-Authorization and its like belong to this hop: RFC 9110 section 11.7. */
-        if (f->name.len > 11 && strncasecmp(buf + f->name.off, "proxy-auth", 10) == 0)
+        if (_is_proxy_auth(buf + f->name.off, f->name.len))
             f->hop_by_hop = true;
         return 0;
     }
