@@ -345,9 +345,11 @@ static bool _try_leave(struct conn *c)
     c->passed = NULL;
     c->passed_len = 0;
     int err = _socket_error(c->fd);
+    /* Resuming may end an exchange, which then parks or donates the connection itself. */
+    bool idle = c->upstream && !upstream_of(c)->x;
     conn_resume(c, data, len, gone && !err ? ECONNRESET : err);
     free(data);
-    if (c->upstream && !c->dead && !upstream_of(c)->x)
+    if (idle && !c->dead)
         upstream_park(upstream_of(c));
     return true;
 }

@@ -250,7 +250,7 @@ void upstream_park(struct upstream *u)
     struct worker *w = u->c.worker;
     struct upstream_pool *p = _pool(w, u->endpoint);
     const struct conf *conf = w->runtime->conf;
-    if (u->c.dead)
+    if (u->c.dead || u->idle.tqe_prev)
         return;
     if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->endpoint)) {
         _destroy(u);
