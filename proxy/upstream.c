@@ -20,10 +20,14 @@ static struct upstream_pool *_pool(struct worker *w, uint32_t endpoint)
     return &w->pools[endpoint];
 }
 
-/* Whether the worker keeps as many idle connections to the endpoint as it may, on both paths. */
+/* Whether the worker keeps as many idle connections to the endpoint as it may, on both paths.
+ * Userspace may keep one all the same: a kernel path that idles with the whole number must not
+ * make every new client's first request open a connection of its own. */
 static bool _full(struct worker *w, uint32_t endpoint)
 {
     uint32_t max = w->runtime->conf->limits.idle_upstreams;
+    if (max && !_pool(w, endpoint)->n_idle)
+        return false;
     return _pool(w, endpoint)->n_idle + kpath_pooled(w, endpoint) >= max;
 }
 
@@ -272,7 +276,8 @@ void upstream_release(struct exchange *x)
     if (u->c.dead)
         return;
     struct worker *w = u->c.worker;
-    if (donate && !u->c.eof_seen && !u->c.out && !w->draining && !_full(w, u->endpoint) && kpath_donate(u))
+    if (donate && !u->c.eof_seen && !u->c.out && !w->draining &&
+        kpath_pooled(w, u->endpoint) < w->runtime->conf->limits.idle_upstreams && kpath_donate(u))
         return;
     upstream_park(u);
 }
