@@ -46,6 +46,7 @@ static int _resolve_listener(struct conf_build *b, size_t index)
 
     out->name = CONF_TAKE(raw->name);
     out->protocol = raw->protocol;
+    out->cluster = -1;
     out->line = conf_locate(b->errors->doc, at.text);
 
     conf_check_name(b, conf_path("listeners[%zu].name", index).text, out->name);
