@@ -77,13 +77,15 @@ static void test_limits(void **state)
 
 static char big[RESP_INLINE_MAX + 16];
 
-/* Whole, and a byte at a time: that must not take quadratic time. */
+/* Whole, and a byte at a time: no byte is searched twice for the line's end. */
 static enum resp_result _parse_big(struct resp_request *r, size_t len)
 {
     enum resp_result result = RESP_MORE;
     struct resp_request stepwise = {0};
-    for (size_t n = 1; n <= len && result == RESP_MORE; n++)
+    for (size_t n = 1; n <= len && result == RESP_MORE; n++) {
         result = resp_request_parse(&stepwise, big, n, &resp_defaults);
+        assert_int_equal(stepwise.pos, n);
+    }
     assert_int_equal(resp_request_parse(r, big, len, &resp_defaults), result);
     assert_int_equal(stepwise.size, r->size);
     assert_int_equal(stepwise.argc, r->argc);

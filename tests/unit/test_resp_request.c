@@ -128,8 +128,11 @@ static void _too_long(const char *head, const char *error)
     memset(big, '0', sizeof(big));
     memcpy(big, head, n);
     size_t line = (size_t)(strrchr(head, '\n') ? strrchr(head, '\n') + 1 - head : 0);
-    for (size_t have = 1; have <= line + RESP_INLINE_MAX; have++)
+    for (size_t have = 1; have <= line + RESP_INLINE_MAX; have++) {
         assert_int_equal(resp_request_parse(&r, big, have, &resp_defaults), RESP_MORE);
+        if (have > line + 32)
+            assert_int_equal(r.scan, have - line);
+    }
     struct resp_request early = r;
     assert_int_equal(resp_request_parse(&r, big, line + RESP_INLINE_MAX + 1, &resp_defaults), RESP_ERROR);
     assert_string_equal(r.error, error);
@@ -138,8 +141,11 @@ static void _too_long(const char *head, const char *error)
     if (early.argc > 0) {
         size_t at = resp_stream_begin(&s, &early);
         assert_int_equal(at, line);
-        for (size_t have = 0; have <= RESP_INLINE_MAX; have++)
+        for (size_t have = 0; have <= RESP_INLINE_MAX; have++) {
             assert_int_equal(resp_stream_feed(&s, big + at, have, &resp_defaults, &used), RESP_MORE);
+            assert_int_equal(used, 0);
+            assert_int_equal(s.scan, have);
+        }
         assert_int_equal(resp_stream_feed(&s, big + at, RESP_INLINE_MAX + 1, &resp_defaults, &used),
                          RESP_ERROR);
         assert_string_equal(s.error, error);
