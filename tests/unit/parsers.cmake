@@ -1,3 +1,5 @@
 skein_unit_test(http1_message skein_parsers)
 skein_unit_test(http1_chunked skein_parsers)
 skein_unit_test(http1_framer skein_parsers skein_framer)
+skein_unit_test(redis_commands skein_parsers)
+skein_unit_test(redis_keys skein_parsers)
