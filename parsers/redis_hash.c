@@ -224,38 +224,52 @@ static uint32_t _rotate(uint32_t x, unsigned n)
     return x << n | x >> (32 - n);
 }
 
-/* Bob Jenkins' lookup3 (hashlittle) with the initial value 13. */
+/* Bob Jenkins' lookup3 (hashlittle) with the initial value 13. Each step is the one before with the
+ * three words turned by one place. */
+
+static inline void _jenkins_mix(uint32_t *a, uint32_t b, uint32_t *c, unsigned n)
+{
+    *a = (*a - *c) ^ _rotate(*c, n);
+    *c += b;
+}
+
+static inline void _jenkins_last(uint32_t *to, uint32_t from, unsigned n)
+{
+    *to = (*to ^ from) - _rotate(from, n);
+}
+
 static uint32_t _jenkins(const char *key, size_t len)
 {
-    static const uint8_t mix[6] = {4, 6, 8, 16, 19, 4};
-    static const uint8_t last[7] = {14, 11, 25, 16, 4, 14, 24};
-    uint32_t v[3];
-    v[0] = v[1] = v[2] = 0xdeadbeefu + (uint32_t)len + 13;
+    uint32_t a = 0xdeadbeefu + (uint32_t)len + 13, b = a, c = a;
 
-    /* Each step is the one before with the three words turned by one place. */
     for (; len > 12; key += 12, len -= 12) {
-        for (unsigned i = 0; i < 3; ++i)
-            v[i] += _load32(key + 4 * i);
-        for (unsigned i = 0; i < 6; ++i) {
-            uint32_t *a = &v[i % 3], *b = &v[(i + 1) % 3], *c = &v[(i + 2) % 3];
-            *a -= *c;
-            *a ^= _rotate(*c, mix[i]);
-            *c += *b;
-        }
+        a += _load32(key);
+        b += _load32(key + 4);
+        c += _load32(key + 8);
+        _jenkins_mix(&a, b, &c, 4);
+        _jenkins_mix(&b, c, &a, 6);
+        _jenkins_mix(&c, a, &b, 8);
+        _jenkins_mix(&a, b, &c, 16);
+        _jenkins_mix(&b, c, &a, 19);
+        _jenkins_mix(&c, a, &b, 4);
     }
     if (!len)
-        return v[2];
+        return c;
 
     char rest[12] = {0};
     memcpy(rest, key, len);
-    for (unsigned i = 0; i < 3; ++i)
-        v[i] += _load32(rest + 4 * i);
-    for (unsigned i = 0; i < 7; ++i) {
-        uint32_t *to = &v[(i + 2) % 3], from = v[(i + 1) % 3];
-        *to = (*to ^ from) - _rotate(from, last[i]);
-    }
+    a += _load32(rest);
+    b += _load32(rest + 4);
+    c += _load32(rest + 8);
+    _jenkins_last(&c, b, 14);
+    _jenkins_last(&a, c, 11);
+    _jenkins_last(&b, a, 25);
+    _jenkins_last(&c, b, 16);
+    _jenkins_last(&a, c, 4);
+    _jenkins_last(&b, a, 14);
+    _jenkins_last(&c, b, 24);
 
-    return v[2];
+    return c;
 }
 
 redis_hash_fn redis_hash_function(enum redis_hash hash)
