@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "http.h"
+#include "redis.h"
 #include "kpath.h"
 #include "log.h"
 #include "runtime.h"
@@ -18,6 +19,7 @@
 /* Takes an accepted, non-blocking socket, by the listener's protocol. */
 static void (*const _accepted[])(struct worker_listener *l, int fd) = {
     [CONF_HTTP] = downstream_new,
+    [CONF_REDIS] = redis_client_new,
 };
 
 /** Connections accepted in one go before the loop looks at the others. */
@@ -70,12 +72,9 @@ static void _on_accept(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static void _close_listener(struct worker *w, struct worker_listener *l)
+/* The listener's connections end after what they are doing. */
+static void _drain_connections(struct worker *w, struct worker_listener *l)
 {
-    event_del(&l->ev);
-    close(l->fd);
-    TAILQ_REMOVE(&w->listeners, l, link);
-    /* Its connections end after what they are doing. Ending one may end others: start over. */
     struct conn *c = TAILQ_FIRST(&w->conns);
     while (c) {
         if (c->upstream || c->listener != l) {
@@ -84,9 +83,25 @@ static void _close_listener(struct worker *w, struct worker_listener *l)
         }
         c->ops->drain(c);
         c->listener = NULL;
-        c = TAILQ_FIRST(&w->conns);
+        c = TAILQ_FIRST(&w->conns); /* Ending one may end others: start over. */
     }
+}
+
+static void _close_listener(struct worker *w, struct worker_listener *l)
+{
+    event_del(&l->ev);
+    close(l->fd);
+    TAILQ_REMOVE(&w->listeners, l, link);
+    _drain_connections(w, l);
     free(l);
+}
+
+/* The listener goes on with a new configuration. */
+static void _renew_listener(struct worker *w, struct worker_listener *l, struct rt_listener *rt)
+{
+    if (l->rt->conf->protocol != rt->conf->protocol)
+        _drain_connections(w, l);
+    l->rt = rt;
 }
 
 /* Takes over the sockets that the server opened for this worker. */
@@ -102,7 +117,7 @@ static void _open_listeners(struct worker *w)
         int fd = server_take_socket(w->server, w->id, rt);
         if (fd < 0) { /* Kept from the configuration before. */
             if (found)
-                found->rt = rt;
+                _renew_listener(w, found, rt);
             continue;
         }
         l = calloc(1, sizeof(*l));
@@ -224,7 +239,8 @@ static int _init(struct worker *w)
     event_assign(&w->notify, w->base, -1, 0, _on_notify, w);
     event_assign(&w->accept_retry, w->base, -1, 0, _on_accept_retry, w);
     event_assign(&w->drain_timer, w->base, -1, 0, _drain_timeout, w);
-    return http_worker_init(w);
+    int r = http_worker_init(w);
+    return r ? r : redis_worker_init(w);
 }
 
 int worker_start(struct worker *w, struct server *s, unsigned id, struct runtime *rt)
@@ -260,6 +276,7 @@ void worker_join(struct worker *w)
     conn_reap(w);
     kpath_worker_free(w);
     http_worker_free(w);
+    redis_worker_free(w);
     event_base_free(w->base);
     free(w->rbuf);
     free(w->stage);

@@ -20,6 +20,7 @@
 
 struct exchange;
 struct kpath_worker;
+struct redis_worker;
 struct runtime;
 struct server;
 struct upstream_pool;
@@ -57,6 +58,7 @@ struct worker {
     struct exchange *free_exchanges; /**< HTTP's (http.h). */
     struct upstream_pool *pools;     /**< HTTP's, by endpoint id. */
     struct kpath_worker *kpath;      /**< NULL without a kernel path. */
+    struct redis_worker *redis; /**< See redis_worker.h. */
     struct stats stats;
 
     char *rbuf; /**< What the last recv() brought; valid during one callback. */
