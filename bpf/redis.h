@@ -31,37 +31,50 @@ __attribute__((noinline)) __u32 redis_command(struct slot *s)
 }
 
 /** What of the key is hashed, by Redis Cluster's rule: the bytes between the first `{` and the first
- * `}` after it, unless there are none. Sets off and len. */
-static __always_inline void _hash_tag(const struct slot *s, __u32 *off, __u32 *len)
+ * `}` after it, unless there are none. A function of its own for the verifier, with everything
+ * that varies in memory: so it sees one path per byte. Sets `tag`. */
+__attribute__((noinline)) int redis_hash_tag(struct slot *s)
 {
-    __u32 open = REDIS_KEY_MAX, close = REDIS_KEY_MAX;
-    for (__u32 i = 0; i < REDIS_KEY_MAX; i++) {
-        __u32 at = *off + i;
+    if (!s)
+        return -1;
+    __u32 off = s->frame.key_off, len = s->frame.key_len, i;
+    HTTP1_OPAQUE(off);
+    HTTP1_OPAQUE(len);
+    s->tag.off = off;
+    s->tag.len = len;
+    s->tag.open = 0;
+    for (i = 0; i < REDIS_KEY_MAX; i++) {
+        __u32 at = off + i;
         HTTP1_OPAQUE(at);
-        if (i >= *len || at >= HTTP1_WINDOW)
-            break;
+        if (i >= len || at >= HTTP1_WINDOW)
+            return 0;
         __u8 c = s->window.bytes[at];
-        if (c == '{' && open == REDIS_KEY_MAX)
-            open = i;
-        if (c == '}' && open != REDIS_KEY_MAX && close == REDIS_KEY_MAX)
-            close = i;
+        if (c != '{' && c != '}')
+            continue;
+        if (c == '{') {
+            if (!s->tag.open)
+                s->tag.open = i + 1; /* Where the tag begins. */
+        } else if (s->tag.open) {
+            break;
+        }
     }
-    if (close != REDIS_KEY_MAX && close > open + 1) {
-        *off += open + 1;
-        *len = close - open - 1;
+    /* At the first `}` behind a `{`. */
+    if (i > s->tag.open) {
+        s->tag.off = off + s->tag.open;
+        s->tag.len = i - s->tag.open;
     }
+    return 0;
 }
 
-/** Hash slot of the command's key. A function of its own for the verifier. */
+/** Hash slot of the bytes that `tag` names. A function of its own for the verifier. */
 __attribute__((noinline)) __u32 redis_slot(const struct slot *s)
 {
     __u32 crc = 0;
     if (!s)
         return 0;
-    __u32 off = s->frame.key_off, len = s->frame.key_len;
+    __u32 off = s->tag.off, len = s->tag.len;
     HTTP1_OPAQUE(off);
     HTTP1_OPAQUE(len);
-    _hash_tag(s, &off, &len);
     for (__u32 i = 0; i < REDIS_KEY_MAX; i++) {
         __u32 at = off + i;
         HTTP1_OPAQUE(at);
@@ -70,6 +83,15 @@ __attribute__((noinline)) __u32 redis_slot(const struct slot *s)
         crc = redis_crc16_step((__u16)crc, s->window.bytes[at]);
     }
     return crc % REDIS_SLOTS;
+}
+
+/** Which of the ring's places has the command's key. */
+static __always_inline __u32 redis_place(struct slot *s, const struct kernel_listener *l)
+{
+    if (l->single)
+        return 0;
+    redis_hash_tag(s);
+    return redis_slot(s);
 }
 
 /** Where a framed command goes: endpoint + 1 in `picked`. @return HTTP1_OK or why not. */
@@ -82,8 +104,9 @@ static __always_inline int redis_destination(struct slot *s)
         return FALLBACK_LIMIT;
     if (!(redis_command(s) & KERNEL_COMMAND_KEY) || s->frame.key_len > REDIS_KEY_MAX)
         return FALLBACK_COMMAND;
-    __u32 ring = l->cluster, at = l->single ? 0 : redis_slot(s);
+    __u32 ring = l->cluster, at = redis_place(s, l);
     struct kernel_ring *r = bpf_map_lookup_elem(&rings, &ring);
+    HTTP1_OPAQUE(at);
     if (!r || at >= REDIS_SLOTS)
         return FALLBACK_INTERNAL;
     __u32 endpoint = r->endpoint[at];

@@ -128,6 +128,13 @@ struct redis_name {
     __u8 text[REDIS_NAME_MAX];
 };
 
+/** What of a key is hashed, in the window. */
+struct redis_tag {
+    __u32 off;
+    __u32 len;
+    __u32 open; /**< Working memory. */
+};
+
 enum slot_protocol { SLOT_HTTP, SLOT_REDIS };
 
 /** What the parser found out for the verdict about the bytes it has cut off. */
@@ -172,6 +179,7 @@ struct slot {
         struct http1_scan scan;
         struct resp_scan_state resp;
         struct redis_name name;
+        struct redis_tag tag;
         struct route_key route;
         struct host_key host;
     };
