@@ -1,0 +1,779 @@
+"""What belongs to one client: its greeting, transactions, subscriptions, blocking calls. And what
+skein answers itself or gathers from all shards."""
+import time
+
+import harness
+from redis_harness import RedisTest, wait_for
+from redis_servers import monitor
+from redis_wire import Error, Map, Push, command, pipeline
+from wire import DEADLINE
+
+
+def without_ids(value):
+    """A HELLO reply without what differs from connection to connection."""
+    pairs = value if isinstance(value, Map) else list(zip(value[::2], value[1::2]))
+    return {key: item for key, item in pairs if key not in (b"id", b"version")}
+
+
+class GreetingTest(RedisTest):
+    def test_hello(self):
+        for arguments in ((), (2,), (3,), (3, "SETNAME", "somebody"), (2, "SETNAME", "x")):
+            skein, alone = self.both()
+            got, wanted = skein.call("HELLO", *arguments), alone.call("HELLO", *arguments)
+            self.assertEqual(type(got), type(wanted))
+            self.assertEqual(list(without_ids(got)), list(without_ids(wanted)))
+            for name in (b"server", b"proto", b"role", b"modules"):
+                self.assertEqual(without_ids(got)[name], without_ids(wanted)[name], name)
+            self.assert_same("CLIENT", "GETNAME", clients=(skein, alone))
+            self.assert_same("GET", "none", clients=(skein, alone))
+
+    def test_hello_errors(self):
+        pair = self.both()
+        for arguments in (("4",), ("1",), ("0",), ("-3",), ("three",), (3, "NONSENSE"),
+                          (3, "AUTH", "default"), (3, "SETNAME"), (3, "SETNAME", "a b"), ("",),
+                          (3, "AUTH", "nobody", "nothing"), ("3.0",), ("03",)):
+            self.assert_same("HELLO", *arguments, clients=pair)
+            self.assert_same("GET", "none", clients=pair)  # the version stayed
+        self.assert_same("CLIENT", "GETNAME", clients=pair)
+
+    def test_versions_change_back_and_forth(self):
+        pair = self.both()
+        self.assert_same("HSET", "hello-hash", "f", "v", clients=pair)
+        for version in (3, 2, 3, 3, 2):
+            for client in pair:
+                client.call("HELLO", version)
+            self.assert_same("HGETALL", "hello-hash", clients=pair)
+            self.assert_same("GET", "hello-none", clients=pair)
+            self.assert_same("MGET", "hello-none", "hello-none2", clients=pair)
+
+    def test_version_changes_inside_a_pipeline(self):
+        """Each reply has the version that its command had, on whatever shard."""
+        client, keys = self.connect(), self.keys_everywhere("none")
+        batch = []
+        for version in (3, 2, 3):
+            batch += [("GET", key) for key in keys] + [("HELLO", version)]
+        batch += [("GET", key) for key in keys]
+        client.send(pipeline(batch))
+        nulls = {2: b"$-1\r\n", 3: b"_\r\n"}
+        version = 2
+        for args in batch:
+            reply = client.read()
+            if args[0] == "HELLO":
+                version = args[1]
+                self.assertEqual(isinstance(reply.value, Map), version == 3)
+            else:
+                self.assertEqual(reply.raw, nulls[version])
+
+    def test_names_and_ids(self):
+        skein, alone = pair = self.both()
+        for arguments in (("GETNAME",), ("SETNAME", "me"), ("GETNAME",), ("SETNAME", "a b"),
+                          ("SETNAME", "a\nb"), ("GETNAME",), ("SETNAME", ""), ("GETNAME",),
+                          ("SETNAME",), ("GETNAME", "x"), ("ID", "x"), ("NONSENSE",), ()):
+            self.assert_same("CLIENT", *arguments, clients=pair)
+        first, second = skein.call("CLIENT", "ID"), self.connect().call("CLIENT", "ID")
+        self.assertIsInstance(first, int)
+        self.assertNotEqual(first, second)
+        self.assertEqual(skein.call("CLIENT", "ID"), first)
+        self.assertEqual(skein.call("CLIENT", "SETINFO", "LIB-NAME", "some-client"), b"OK")
+        self.assertEqual(skein.call("CLIENT", "SETINFO", "lib-ver", "1.2"), b"OK")
+        self.assert_error(skein.call("CLIENT", "SETINFO", "NONSENSE", "x"), b"ERR")
+
+    def test_names_belong_to_clients(self):
+        first, second = self.connect(), self.connect()
+        first.expect_ok("CLIENT", "SETNAME", "first")
+        self.assertIsNone(second.call("CLIENT", "GETNAME"))
+        second.expect_ok("CLIENT", "SETNAME", "second")
+        self.assertEqual(first.call("CLIENT", "GETNAME"), b"first")
+
+    def test_reply_off_and_skip(self):
+        pair, keys = self.both(), self.keys_everywhere("quiet")
+        for client in pair:
+            client.send(pipeline([
+                ("SET", keys[0], "1"), ("CLIENT", "REPLY", "OFF"), ("INCR", keys[0]),
+                ("INCR", keys[1]), ("MSET", keys[2], "x", keys[3], "y"), ("PING",), ("NOSUCH",),
+                ("GET",), ("CLIENT", "REPLY", "ON"), ("MGET", *keys), ("CLIENT", "REPLY", "SKIP"),
+                ("INCR", keys[0]), ("GET", keys[0]), ("CLIENT", "REPLY", "SKIP"), ("PING",),
+                ("PING",), ("CLIENT", "REPLY", "SKIP"), ("MGET", *keys), ("ECHO", "end"),
+                ("CLIENT", "REPLY", "NONSENSE"), ("CLIENT", "REPLY"), ("PING",)]))
+        for _ in range(9):
+            self.assertEqual(*[client.read().raw for client in pair])
+        self.assert_same("PING", "in step", clients=pair)
+
+    def test_select(self):
+        pair = self.both()
+        for database in ("0", "x", "", "-1", "99999999999", "1.0"):
+            with self.subTest(database=database):
+                skein, alone = pair
+                got, wanted = skein.call("SELECT", database), alone.call("SELECT", database)
+                self.assertEqual(type(got), type(wanted), f"{got!r} for {wanted!r}")
+        self.assert_same("SELECT", 0, clients=pair)
+        self.assert_same("SELECT", clients=pair)
+        self.assert_error(pair[0].call("SELECT", 1), b"ERR")
+        self.assertEqual(pair[0].call("PING"), b"PONG")
+
+    def test_ping_and_echo(self):
+        for protocol in (2, 3):
+            pair = self.both(protocol)
+            for args in (("PING",), ("PING", "text"), ("PING", ""), ("PING", "a", "b"), ("ping",),
+                         ("ECHO", "text"), ("ECHO",), ("ECHO", "a", "b"), ("ECHO", b"\r\n\x00"),
+                         ("ECHO", "x" * 100000)):
+                self.assert_same(*args, clients=pair)
+
+    def test_quit(self):
+        """OK after the earlier replies, then the end."""
+        keys = self.keys_everywhere("quit")
+        for protocol in (2, 3):
+            skein, alone = self.both(protocol)
+            data = pipeline([("MSET", *[item for key in keys for item in (key, "x" * 500)]),
+                             *[("GET", key) for key in keys], ("MGET", *keys), ("QUIT",),
+                             ("SET", keys[0], "after")])
+            answers = []
+            for client in (skein, alone):
+                client.send(data)
+                answers.append(client.read_to_end())
+            self.assertEqual(*answers)
+            self.assertEqual(self.connect().call("GET", keys[0]), b"x" * 500)
+        client = self.connect()
+        client.send(command("QUIT", "now"))  # redis 7.0 takes any number of arguments
+        self.assertIn(client.read_to_end()[:1], (b"+", b"-"))
+
+    def test_reset(self):
+        for protocol in (2, 3):
+            skein, alone = pair = self.both(protocol)
+            self.assert_same("CLIENT", "SETNAME", "before", clients=pair)
+            self.assert_same("MULTI", clients=pair)
+            self.assert_same("SET", "reset", "queued", clients=pair)
+            self.assert_same("RESET", clients=pair)
+            self.assert_same("CLIENT", "GETNAME", clients=pair)
+            self.assert_same("EXEC", clients=pair)
+            self.assert_same("GET", "reset", clients=pair)  # not queued, and in RESP2 again
+            self.assert_same("RESET", "x", clients=pair)
+
+    def test_auth_without_password(self):
+        pair = self.both()
+        for args in (("AUTH", "x"), ("AUTH", "default", "x"), ("AUTH", "nobody", "x"), ("AUTH",),
+                     ("AUTH", "a", "b", "c")):
+            self.assert_same(*args, clients=pair)
+
+
+class AuthTest(RedisTest):
+    password = "correct horse"
+
+    def test_errors(self):
+        pair = self.both(password=None)
+        for args in (("GET", "a"), ("PING",), ("ECHO", "x"), ("MGET", "a", "b"), ("MULTI",),
+                     ("SUBSCRIBE", "x"), ("NOSUCH",), ("GET",), ("CLIENT", "SETNAME", "x"),
+                     ("AUTH", "wrong"), ("AUTH", "default", "wrong"), ("AUTH", "nobody", "wrong"),
+                     ("AUTH",), ("AUTH", "a", "b", "c"), ("HELLO", 3), ("HELLO",), ("COMMAND",),
+                     ("HELLO", 3, "AUTH", "default", "wrong"), ("AUTH", ""), ("DBSIZE",),
+                     ("HELLO", 4, "AUTH", "default", self.password), ("EVAL", "return 1", 0),
+                     ("EXEC",), ("MONITOR",), ("GET", "still not")):
+            self.assert_same(*args, clients=pair)
+
+    def test_ways_in(self):
+        for args in (("AUTH", self.password), ("AUTH", "default", self.password),
+                     ("HELLO", 3, "AUTH", "default", self.password),
+                     ("HELLO", 2, "AUTH", "default", self.password, "SETNAME", "me")):
+            skein, alone = pair = self.both(password=None)
+            self.assertEqual(type(skein.call(*args)), type(alone.call(*args)))
+            self.assert_same("SET", "auth", "in", clients=pair)
+            self.assert_same("CLIENT", "GETNAME", clients=pair)
+            self.assert_same("AUTH", "wrong", clients=pair)
+            self.assert_same("GET", "auth", clients=pair)  # a wrong one later changes nothing
+            self.assert_same("RESET", clients=pair)
+            self.assert_same("GET", "auth", clients=pair)
+
+    def test_inside_a_pipeline(self):
+        for client in (pair := self.both(password=None)):
+            client.send(pipeline([("SET", "a1", "x"), ("AUTH", "wrong"), ("GET", "a1"),
+                                  ("AUTH", self.password), ("SET", "a1", "y"), ("GET", "a1"),
+                                  ("MGET", "a1", "a2", "a3")]))
+        for _ in range(7):
+            self.assertEqual(*[client.read().raw for client in pair])
+
+
+class GatherTest(RedisTest):
+    """Answers from all shards, and about all of them."""
+
+    def setUp(self):
+        super().setUp()
+        self.flush()
+
+    def fill(self, count=1000):
+        keys = [b"fill:%d" % number for number in range(count)]
+        for client in (pair := self.both()):
+            client.pipeline(("SET", key, "x") for key in keys)
+        return keys, pair
+
+    def test_dbsize_keys_flush(self):
+        keys, pair = self.fill()
+        self.assert_same("DBSIZE", clients=pair)
+        self.assertEqual(sorted(pair[0].call("KEYS", "*")), sorted(keys))
+        self.assertEqual(sorted(pair[0].call("KEYS", "fill:1?")),
+                         [b"fill:1%d" % number for number in range(10)])
+        self.assertEqual(pair[0].call("KEYS", "none*"), [])
+        self.assert_same("KEYS", clients=pair)
+        for args in (("FLUSHALL",), ("FLUSHDB",), ("FLUSHALL", "SYNC"), ("FLUSHDB", "ASYNC")):
+            self.fill(50)
+            self.assert_same(*args, clients=pair)
+            self.assert_same("DBSIZE", clients=pair)
+            self.assertEqual([server.call("DBSIZE") for server in self.servers], [0] * self.shards)
+        self.assert_same("FLUSHALL", "NONSENSE", clients=pair)
+
+    def scan(self, client, *options):
+        found, cursor, rounds = [], b"0", 0
+        while True:
+            cursor, keys = client.call("SCAN", cursor, *options)
+            found += keys
+            rounds += 1
+            self.assertLess(rounds, 20000)
+            if cursor == b"0":
+                return found, rounds
+
+    def test_scan(self):
+        keys, (client, _) = self.fill(3000)
+        client.call("LPUSH", "a-list", "x")
+        client.call("SADD", "a-set", "x")
+        found, rounds = self.scan(client)
+        self.assertEqual(sorted(set(found)), sorted(keys + [b"a-list", b"a-set"]))
+        self.assertGreater(rounds, 100)
+        found, rounds = self.scan(client, "COUNT", 1000)
+        self.assertEqual(len(set(found)), len(keys) + 2)
+        self.assertLess(rounds, 30)
+        found, _ = self.scan(client, "MATCH", "fill:7*", "COUNT", 100)
+        self.assertEqual(set(found), {key for key in keys if key.startswith(b"fill:7")})
+        found, _ = self.scan(client, "TYPE", "list", "COUNT", 100)
+        self.assertEqual(found, [b"a-list"])
+
+    def test_scan_in_resp3_and_beside_others(self):
+        keys, _ = self.fill(500)
+        clients = [self.connect(3), self.connect(2)]
+        cursors, found = [b"0", b"0"], [set(), set()]
+        unfinished = {0, 1}
+        while unfinished:
+            for number in list(unfinished):
+                cursors[number], got = clients[number].call("SCAN", cursors[number])
+                found[number].update(got)
+                if cursors[number] == b"0":
+                    unfinished.remove(number)
+        self.assertEqual(found, [set(keys), set(keys)])
+
+    def test_scan_errors(self):
+        pair = self.both()
+        for args in (("SCAN",), ("SCAN", "x"), ("SCAN", 0, "COUNT", 0), ("SCAN", 0, "COUNT", "x"),
+                     ("SCAN", 0, "NONSENSE"), ("SCAN", 0, "MATCH"), ("SCAN", "-1")):
+            with self.subTest(args=args):
+                self.assertEqual(type(pair[0].call(*args)), type(pair[1].call(*args)))
+        self.assert_same("PING", clients=pair)
+
+    def test_scripts_on_every_shard(self):
+        client = self.connect()
+        script = "return {KEYS[1], redis.call('GET', KEYS[1])}"
+        sha = client.call("SCRIPT", "LOAD", script)
+        self.assertEqual(len(sha), 40)
+        for key in self.keys_everywhere("script"):
+            client.call("SET", key, b"of " + key)
+            self.assertEqual(client.call("EVALSHA", sha, 1, key), [key, b"of " + key])
+        self.assertEqual([server.call("SCRIPT", "EXISTS", sha) for server in self.servers],
+                         [[1]] * self.shards)
+        self.assertEqual(client.call("SCRIPT", "EXISTS", sha, "0" * 40, sha), [1, 0, 1])
+        self.servers[2].call("SCRIPT", "FLUSH")
+        self.assertEqual(client.call("SCRIPT", "EXISTS", sha), [0], "one shard does not have it")
+        client.call("SCRIPT", "LOAD", script)
+        self.assertEqual(client.call("SCRIPT", "FLUSH"), b"OK")
+        self.assertEqual(client.call("SCRIPT", "EXISTS", sha), [0])
+        self.assert_error(client.call("EVALSHA", sha, 1, "x"), b"NOSCRIPT")
+        self.assert_same("SCRIPT", "LOAD", "no lua", clients=(client, self.connect_alone()))
+
+    def test_script_keys(self):
+        pair, first, second = self.both(), self.key_on(0), self.key_on(1)
+        self.assert_error(pair[0].call("EVAL", "return 1", 2, first, second), b"CROSSSLOT")
+        for args in (("EVAL", "return 1", "x", first), ("EVAL", "return 1", 2, first),
+                     ("EVAL", "return 1", -1, first), ("EVAL", "return 1"), ("EVAL",),
+                     ("EVAL", "return #KEYS", 2, first, first)):
+            self.assert_same(*args, clients=pair)
+
+    def test_command(self):
+        skein, alone = pair = self.both()
+        count = skein.call("COMMAND", "COUNT")
+        self.assertIsInstance(count, int)
+        self.assertGreater(count, 100)
+        for protocol in (2, 3):
+            client = self.connect(protocol)
+            listed = client.call("COMMAND")
+            self.assertEqual(len(listed), count)
+            self.assertTrue(all(len(entry) == 10 for entry in listed))
+            self.assertIn(b"get", [entry[0] for entry in listed])
+        for name in ("get", "MSET", "eval", "xreadgroup"):
+            got, wanted = (client.call("COMMAND", "INFO", name)[0] for client in pair)
+            self.assertEqual(got[:2], wanted[:2])
+            self.assertEqual(got[3:6], wanted[3:6])
+            self.assertEqual(set(got[2]), set(wanted[2]))
+        self.assertEqual(skein.call("COMMAND", "INFO", "nosuch"),
+                         alone.call("COMMAND", "INFO", "nosuch"))
+        self.assert_same("COMMAND", "NONSENSE", clients=pair)
+
+    def test_info(self):
+        for protocol in (2, 3):
+            for section in ((), ("server",), ("everything",)):
+                text = self.connect(protocol).call("INFO", *section)
+                self.assertIsInstance(text, bytes)
+                self.assertNotIsInstance(text, Error)
+                lines = [line for line in text.decode().split("\r\n") if line]
+                self.assertTrue(lines)
+                for line in lines:
+                    self.assertRegex(line, r"^(#.*|[^:\s]+:.*)$")
+                self.assertTrue(any(line.startswith("redis_version:") for line in lines), lines)
+
+
+class TransactionTest(RedisTest):
+    def setUp(self):
+        super().setUp()
+        self.flush()
+        self.tag = self.tag_on(2, "multi")
+
+    def play(self, *commands, protocol=None):
+        """One client's commands, one by one and then as a pipeline: as redis answers them."""
+        last = None
+        for piped in (False, True):
+            self.flush()
+            pair = self.both(protocol)
+            if piped:
+                for client in pair:
+                    client.send(pipeline(commands))
+            for args in commands:
+                if not piped:
+                    for client in pair:
+                        client.send(command(*args))
+                got, wanted = (client.read() for client in pair)
+                self.assertEqual(got.raw, wanted.raw, f"{args!r}, piped {piped}, in {commands!r}")
+                last = got.value
+            self.assert_same("PING", clients=pair)
+        return last
+
+    def test_exec(self):
+        a, b = self.tag + b"a", self.tag + b"b"
+        for protocol in (2, 3):
+            self.play(("MULTI",), ("SET", a, "1"), ("INCR", a), ("MGET", a, b, a), ("HSET", b, "f", "v"),
+                      ("HGETALL", b), ("LPUSH", a, "wrong type"), ("PING",), ("ECHO", "x"),
+                      ("DEL", a, b), ("EXEC",), ("GET", a), protocol=protocol)
+
+    def test_empty(self):
+        self.play(("MULTI",), ("EXEC",))
+        self.play(("MULTI",), ("DISCARD",), ("EXEC",), ("DISCARD",))
+        self.play(("MULTI",), ("PING",), ("EXEC",))
+
+    def test_discard(self):
+        self.play(("SET", self.tag, "kept"), ("MULTI",), ("SET", self.tag, "lost"), ("DISCARD",),
+                  ("GET", self.tag))
+
+    def test_errors(self):
+        key = self.tag
+        self.play(("EXEC",), ("DISCARD",), ("MULTI", "x"), ("EXEC", "x"))
+        self.play(("MULTI",), ("MULTI",), ("SET", key, "x"), ("EXEC",), ("GET", key))
+        self.play(("MULTI",), ("SET", key, "x"), ("NOSUCH", "x"), ("SET", key, "y"), ("EXEC",),
+                  ("GET", key))
+        self.play(("MULTI",), ("GET",), ("SET", key, "x"), ("EXEC",), ("EXEC",), ("GET", key))
+        self.play(("MULTI",), ("WATCH", key), ("SET", key, "x"), ("EXEC",), ("GET", key))
+        self.play(("WATCH",), ("UNWATCH",), ("UNWATCH", "x"))
+
+    def test_other_shards_before_and_after(self):
+        keys = self.keys_everywhere("around")
+        commands = [("SET", key, "x") for key in keys]
+        self.play(*commands, ("MULTI",), ("INCR", self.tag), ("EXEC",), *commands,
+                  ("MULTI",), ("INCR", keys[0]), ("EXEC",), ("MULTI",), ("SET", keys[1], "y"),
+                  ("EXEC",), ("MGET", *keys))
+
+    def test_cross_slot(self):
+        client = self.connect()
+        first, second = self.key_on(0), self.key_on(1)
+        client.expect_ok("MULTI")
+        self.assertEqual(client.call("SET", first, "1"), b"QUEUED")
+        self.assert_error(client.call("SET", second, "2"), b"CROSSSLOT")
+        self.assertEqual(client.call("SET", first, "3"), b"QUEUED")
+        self.assert_error(client.call("EXEC"), b"EXECABORT")
+        self.assertEqual(client.call("MGET", first, second), [None, None])
+        client.expect_ok("MULTI")
+        self.assert_error(client.call("MGET", first, second), b"CROSSSLOT")
+        self.assert_error(client.call("EXEC"), b"EXECABORT")
+        self.assertEqual(client.call("PING"), b"PONG")
+
+    def test_watch(self):
+        key, other = self.tag + b"w", self.tag + b"o"
+        for protocol, null in ((2, b"*-1\r\n"), (3, b"_\r\n")):
+            client, rival = self.connect(protocol), self.connect()
+            rival.expect_ok("SET", key, "1")
+            client.expect_ok("WATCH", key)
+            self.assertEqual(client.call("GET", key), b"1")
+            rival.expect_ok("SET", key, "2")
+            client.expect_ok("MULTI")
+            self.assertEqual(client.call("SET", key, "mine"), b"QUEUED")
+            self.assertEqual(client.ask("EXEC").raw, null)
+            self.assertEqual(rival.call("GET", key), b"2")
+            client.expect_ok("WATCH", key, other)
+            client.expect_ok("MULTI")
+            client.call("INCR", key)
+            self.assertEqual(client.call("EXEC"), [3])
+            client.expect_ok("WATCH", key)
+            rival.expect_ok("SET", key, "5")
+            client.expect_ok("UNWATCH")
+            client.expect_ok("MULTI")
+            client.call("INCR", key)
+            self.assertEqual(client.call("EXEC"), [6])
+
+    def test_watch_own_change(self):
+        self.play(("WATCH", self.tag), ("SET", self.tag, "x"), ("MULTI",), ("GET", self.tag),
+                  ("EXEC",), ("GET", self.tag))
+
+    def test_watch_across_shards(self):
+        client = self.connect()
+        self.assert_error(client.call("WATCH", self.key_on(0), self.key_on(1)), b"CROSSSLOT")
+        self.assertEqual(client.call("PING"), b"PONG")
+
+    def test_the_client_leaves_in_the_middle(self):
+        """Nothing of it is run, and nobody else finds itself in a transaction."""
+        for _ in range(20):
+            client = self.connect()
+            client.expect_ok("WATCH", self.tag)
+            client.expect_ok("MULTI")
+            client.call("SET", self.tag, "left")
+            client.close()
+            other = self.connect()
+            self.assertEqual(other.call("SET", self.tag, "other"), b"OK")
+            self.assertEqual(other.call("GET", self.tag), b"other")
+
+    def test_transactions_at_once(self):
+        clients = [self.connect() for _ in range(10)]
+        for client in clients:
+            client.expect_ok("MULTI")
+        for number, client in enumerate(clients * 5):
+            self.assertEqual(client.call("INCR", self.tag), b"QUEUED")
+            self.assertEqual(client.call("INCR", self.tag), b"QUEUED")
+        for number, client in enumerate(clients):
+            first = number * 10
+            self.assertEqual(client.call("EXEC"), list(range(first + 1, first + 11)))
+
+
+class BlockingTest(RedisTest):
+    oracle = False
+    extra = {"timeouts": {"response": "1s"}}
+
+    def blocked(self, shard):
+        return int(self.servers[shard].info("clients")["blocked_clients"])
+
+    def wait_blocked(self, shard, count):
+        wait_for(lambda: self.blocked(shard) == count, f"{count} blocked clients")
+
+    def test_woken_by_another(self):
+        for shard in range(self.shards):
+            key = self.key_on(shard, "block")
+            for protocol in (2, 3):
+                client, other = self.connect(protocol), self.connect()
+                client.send(command("BLPOP", key, 0))
+                self.wait_blocked(shard, 1)
+                self.assertEqual(other.call("SET", key + b"x", "not blocked"), b"OK")
+                self.assertEqual(other.call("RPUSH", key, "element"), 1)
+                self.assertEqual(client.read().value, [key, b"element"])
+                self.assertEqual(client.call("GET", key + b"x"), b"not blocked")
+
+    def test_timeout(self):
+        for protocol, null in ((2, b"*-1\r\n"), (3, b"_\r\n")):
+            client = self.connect(protocol)
+            since = time.monotonic()
+            self.assertEqual(client.ask("BRPOP", "none", 0.3).raw, null)
+            self.assertGreater(time.monotonic() - since, 0.25)
+            self.assertEqual(client.call("PING"), b"PONG")
+
+    def test_longer_than_the_response_timeout(self):
+        """timeouts.response is for servers that do not answer, not for clients that wait."""
+        client, key = self.connect(), self.key_on(1, "long")
+        client.send(command("BLPOP", key, 0))
+        self.wait_blocked(1, 1)
+        self.assertTrue(client.quiet(2.5))
+        self.connect().call("RPUSH", key, "late")
+        self.assertEqual(client.read().value, [key, b"late"])
+
+    def test_disconnect_cancels(self):
+        """What is pushed after the client left is not given to nobody."""
+        for shard in range(self.shards):
+            key = self.key_on(shard, "gone")
+            for end in ("close", "reset"):
+                client = self.connect()
+                client.send(command("BLPOP", key, 0))
+                self.wait_blocked(shard, 1)
+                getattr(client, end)()
+                self.wait_blocked(shard, 0)
+                other = self.connect()
+                other.call("RPUSH", key, "kept")
+                self.assertEqual(other.call("LRANGE", key, 0, -1), [b"kept"])
+                other.call("DEL", key)
+
+    def test_commands_behind_it_wait(self):
+        key, other_key = self.key_on(0, "pipe"), self.key_on(1, "pipe")
+        client, other = self.connect(), self.connect()
+        client.send(pipeline([("SET", other_key, "1"), ("BLPOP", key, 0), ("INCR", other_key)]))
+        self.assertEqual(client.read().value, b"OK")
+        self.wait_blocked(0, 1)
+        self.assertTrue(client.quiet(0.1))
+        other.call("RPUSH", key, "go")
+        self.assertEqual(client.read().value, [key, b"go"])
+        self.assertEqual(client.read().value, 2)
+
+    def test_kinds(self):
+        tag, client, other = self.tag_on(3, "kinds"), self.connect(), self.connect()
+        a, b = tag + b"a", tag + b"b"
+        for waiting, push, wanted in (
+                (("BLMOVE", a, b, "LEFT", "RIGHT", 0), ("RPUSH", a, "x"), b"x"),
+                (("BRPOPLPUSH", a, b, 0), ("RPUSH", a, "y"), b"y"),
+                (("BLMPOP", 0, 2, a, tag + b"c", "LEFT"), ("RPUSH", a, "z"), [a, [b"z"]]),
+                (("BZPOPMIN", tag + b"z", tag + b"zz", 0), ("ZADD", tag + b"z", 1, "m"),
+                 [tag + b"z", b"m", b"1"]),
+                (("XREAD", "BLOCK", 0, "STREAMS", tag + b"s", "$"), ("XADD", tag + b"s", "1-1", "f", "v"),
+                 [[tag + b"s", [[b"1-1", [b"f", b"v"]]]]])):
+            client.send(command(*waiting))
+            self.wait_blocked(3, 1)
+            other.call(*push)
+            self.assertEqual(client.read().value, wanted)
+        self.assertEqual(client.call("LRANGE", b, 0, -1), [b"y", b"x"])
+
+    def test_cross_slot(self):
+        client = self.connect()
+        self.assert_error(client.call("BLPOP", self.key_on(0), self.key_on(1), 1), b"CROSSSLOT")
+
+    def test_many_at_once(self):
+        clients = [self.connect() for _ in range(30)]
+        keys = [b"crowd:%d" % number for number in range(30)]
+        for client, key in zip(clients, keys):
+            client.send(command("BLPOP", key, 0))
+        wait_for(lambda: sum(map(self.blocked, range(self.shards))) == 30, "30 blocked clients")
+        other = self.connect()
+        for key in keys:
+            other.call("RPUSH", key, b"for " + key)
+        for client, key in zip(clients, keys):
+            self.assertEqual(client.read().value, [key, b"for " + key])
+        for client, key in zip(clients, keys):
+            self.assertEqual(client.call("LLEN", key), 0)
+
+
+class PubSubTest(RedisTest):
+    def play(self, steps, protocol=None):
+        """(command, number of replies) on skein and the oracle, compared byte by byte."""
+        pair = self.both(protocol)
+        for args, count in steps:
+            for client in pair:
+                client.send(command(*args))
+            for _ in range(count):
+                got, wanted = (client.read().raw for client in pair)
+                self.assertEqual(got, wanted, f"{args!r} in {steps!r}")
+        return pair
+
+    STEPS = [(("SUBSCRIBE", "a"), 1), (("SUBSCRIBE", "a", "b", "c"), 3), (("PSUBSCRIBE", "p*", "q?"), 2),
+             (("PING",), 1), (("PING", "text"), 1), (("GET", "x"), 1), (("PUBLISH", "z", "x"), 1),
+             (("SET",), 1), (("NOSUCH",), 1), (("MULTI",), 1), (("DISCARD",), 1),
+             (("ECHO", "x"), 1), (("MGET", "a", "b"), 1), (("SUBSCRIBE",), 1),
+             (("UNSUBSCRIBE", "b", "none"), 2), (("UNSUBSCRIBE", "a", "c"), 2),
+             (("PUNSUBSCRIBE", "p*"), 1), (("PUNSUBSCRIBE", "q?"), 1), (("PING",), 1), (("GET", "x"), 1),
+             (("UNSUBSCRIBE",), 1), (("PUNSUBSCRIBE",), 1), (("SUBSCRIBE", "one"), 1),
+             (("UNSUBSCRIBE",), 1), (("GET", "x"), 1), (("SUBSCRIBE", "again"), 1), (("RESET",), 1),
+             (("GET", "x"), 1)]
+
+    def test_resp2(self):
+        """Only some commands are allowed then; redis' own words for the others."""
+        self.play(self.STEPS)
+
+    def test_resp3(self):
+        """Everything is allowed, and confirmations are pushes."""
+        self.play(self.STEPS, 3)
+
+    def test_pipelined(self):
+        steps = [(("SET", "x", "1"), 1), (("SUBSCRIBE", "a", "b"), 2), (("PING",), 1),
+                 (("UNSUBSCRIBE", "a", "b"), 2), (("GET", "x"), 1)]
+        for protocol in (None, 3):
+            pair = self.both(protocol)
+            for client in pair:
+                client.send(pipeline(args for args, _ in steps))
+            wanted = [pair[1].read().raw for _ in range(sum(count for _, count in steps))]
+            got = [pair[0].read().raw for _ in wanted]
+            if protocol == 3:
+                got, wanted = sorted(got), sorted(wanted)
+            self.assertEqual(got, wanted, protocol)
+
+    def test_messages(self):
+        for protocol in (2, 3):
+            pair = self.both(protocol)
+            publishers = self.both()
+            for client in pair:
+                client.send(command("SUBSCRIBE", "news", "news2") + command("PSUBSCRIBE", "n*"))
+                client.read_many(3)
+                if protocol == 3:
+                    self.assertEqual(client.call("GET", "none"), None)
+            for channel in ("news", "news2", "nothing", "other"):
+                for message in ("hello", b"\r\n\x00", "", "x" * 100000):
+                    self.assert_same("PUBLISH", channel, message, clients=publishers)
+            for _ in range(4 * (2 + 2 + 1)):
+                got, wanted = (client.read() for client in pair)
+                self.assertEqual(got.raw == wanted.raw, True, f"{got} for {wanted}")
+                self.assertEqual(isinstance(got.value, Push), protocol == 3)
+
+    def test_quit_while_subscribed(self):
+        for protocol in (2, 3):
+            answers = []
+            for client in self.both(protocol):
+                client.send(command("SUBSCRIBE", "a"))
+                client.read()
+                client.send(command("QUIT"))
+                answers.append(client.read_to_end())
+            self.assertEqual(*answers)
+
+    def test_publish_counts(self):
+        """Publishers and subscribers meet wherever they come in."""
+        subscribers = [self.connect(2 + number % 2) for number in range(6)]
+        for client in subscribers:
+            client.send(command("SUBSCRIBE", "crowd"))
+            client.read()
+        publisher = self.connect()
+        self.assertEqual(publisher.call("PUBLISH", "crowd", "1"), 6)
+        for client in subscribers:
+            self.assertEqual(client.read().value, [b"message", b"crowd", b"1"])
+        subscribers[0].close()
+        wait_for(lambda: publisher.call("PUBLISH", "crowd", "2") == 5, "one has left")
+        self.assertEqual(publisher.call("PUBLISH", "nobody", "x"), 0)
+
+    def test_sharded(self):
+        tags = [self.key_on(shard, "channel") for shard in range(self.shards)]
+        for protocol in (2, 3):
+            subscribers = []
+            for channel in tags:
+                client = self.connect(protocol)
+                client.send(command("SSUBSCRIBE", channel))
+                self.assertEqual(client.read().value, [b"ssubscribe", channel, 1])
+                subscribers.append(client)
+            publisher = self.connect()
+            for channel, client in zip(tags, subscribers):
+                self.assertEqual(publisher.call("SPUBLISH", channel, b"to " + channel), 1)
+                self.assertEqual(client.read().value, [b"smessage", channel, b"to " + channel])
+                client.send(command("SUNSUBSCRIBE", channel))
+                self.assertEqual(client.read().value, [b"sunsubscribe", channel, 0])
+                client.close()
+
+    def test_a_subscriber_that_leaves(self):
+        channel = "left"
+        publisher = self.connect()
+        for number in range(20):
+            client = self.connect()
+            client.send(command("SUBSCRIBE", channel))
+            client.read()
+            client.close()
+            wait_for(lambda: publisher.call("PUBLISH", channel, "x") == 0, "nobody listens")
+
+    def test_monitor(self):
+        client, other = self.connect(), self.connect()
+        self.assertEqual(client.call("MONITOR"), b"OK")
+        key = self.key_on(0, "watched")
+        seen = b""
+        end = time.monotonic() + DEADLINE
+        keys = self.keys_everywhere("watched")
+        for key in keys:
+            other.call("SET", key, "seen")
+        while not any(key in seen for key in keys):
+            self.assertLess(time.monotonic(), end, seen)
+            self.assertTrue(client.fill())
+            seen += client.take(len(client.buf))
+        self.assertTrue(seen.startswith(b"+"), seen)
+        client.close()
+        self.assert_usable(other)
+
+
+class SlotTest(RedisTest):
+    """Commands on several keys: one slot, or a refusal that changes nothing."""
+
+    def setUp(self):
+        super().setUp()
+        self.flush()
+
+    def commands(self, a, b, c):
+        return [("RENAME", a, b), ("RENAMENX", a, b), ("SMOVE", a, b, "m"), ("COPY", a, b),
+                ("MSETNX", a, "1", b, "2"), ("BITOP", "AND", a, b, c), ("PFMERGE", a, b),
+                ("PFCOUNT", a, b), ("SINTERSTORE", a, b, c), ("SINTER", a, b), ("SUNION", a, b),
+                ("SDIFFSTORE", a, b, c), ("ZINTER", 2, a, b), ("ZUNION", 2, a, b),
+                ("ZDIFF", 2, a, b), ("ZUNIONSTORE", a, 2, b, c), ("ZINTERCARD", 2, a, b),
+                ("SINTERCARD", 2, a, b), ("LMPOP", 2, a, b, "LEFT"), ("ZMPOP", 2, a, b, "MIN"),
+                ("RPOPLPUSH", a, b), ("LMOVE", a, b, "LEFT", "LEFT"), ("LCS", a, b),
+                ("ZRANGESTORE", a, b, 0, -1), ("GEOSEARCHSTORE", a, b, "FROMLONLAT", 0, 0,
+                                               "BYRADIUS", 1, "m"),
+                ("SORT", a, "STORE", b), ("GEORADIUS", a, 0, 0, 1, "m", "STORE", b),
+                ("XREAD", "STREAMS", a, b, "0", "0"), ("EVAL", "return 1", 2, a, b),
+                ("XREADGROUP", "GROUP", "g", "c", "STREAMS", a, b, ">", ">"),
+                ("FCALL", "f", 2, a, b), ("EVALSHA", "0" * 40, 2, a, b)]
+
+    def test_across_shards(self):
+        client = self.connect()
+        a, b, c = (self.key_on(shard, "cross") for shard in (0, 1, 2))
+        for args in self.commands(a, b, c):
+            with self.subTest(args=args):
+                self.assertEqual(client.ask(*args).raw,
+                                 b"-CROSSSLOT Keys in request don't hash to the same slot\r\n")
+        self.assertEqual([server.call("DBSIZE") for server in self.servers], [0] * self.shards)
+
+    def test_across_slots_of_one_shard(self):
+        """The same rule: what works must not depend on the number of shards."""
+        client = self.connect()
+        keys = [key for number in range(100)
+                if self.shard_of(key := b"near:%d" % number) == 0][:3]
+        for args in self.commands(*keys)[:8]:
+            with self.subTest(args=args):
+                self.assert_error(client.call(*args), b"CROSSSLOT")
+
+    def test_one_tag(self):
+        for protocol in (2, 3):
+            self.flush()
+            pair, tag = self.both(protocol), self.tag_on(1, "tag")
+            for args in self.commands(tag + b"a", tag + b"b", tag + b"c"):
+                self.assert_same(*args, clients=pair)
+            self.assert_keys_in_place()
+
+
+class UnsupportedTest(RedisTest):
+    oracle = False
+    COMMANDS = [
+        ("SYNC",), ("PSYNC", "?", "-1"), ("REPLCONF", "listening-port", "1"), ("SHUTDOWN", "NOSAVE"),
+        ("REPLICAOF", "127.0.0.1", "1"), ("SLAVEOF", "127.0.0.1", "1"), ("BGSAVE",), ("SAVE",),
+        ("BGREWRITEAOF",), ("CONFIG", "SET", "maxmemory", "1"), ("DEBUG", "SLEEP", "5"),
+        ("MIGRATE", "127.0.0.1", "1", "k", "0", "1000"), ("FAILOVER",), ("SWAPDB", "0", "1"),
+        ("MOVE", "k", "1"), ("CLIENT", "KILL", "TYPE", "normal"), ("CLIENT", "PAUSE", "100000"),
+        ("CLIENT", "TRACKING", "ON"), ("CLIENT", "NO-EVICT", "ON"), ("CLIENT", "UNPAUSE"),
+        ("CLUSTER", "RESET"), ("ACL", "SETUSER", "x", "on"), ("MODULE", "LOAD", "/x"), ("ASKING",),
+        ("READONLY",), ("RESTORE-ASKING", "k", "0", "x"), ("PFSELFTEST",), ("SLOWLOG", "RESET"),
+        ("LATENCY", "RESET"), ("MEMORY", "PURGE"),
+    ]
+
+    def test_refused_by_name(self):
+        watching = [self.keep(monitor(server)) for server in self.servers]
+        for protocol in (2, 3):
+            client = self.connect(protocol)
+            for args in self.COMMANDS:
+                with self.subTest(args=args):
+                    value = self.assert_error(client.call(*args), b"ERR")
+                    self.assertIn(args[0].lower(), value.decode().lower())
+            self.assertEqual(client.call("PING"), b"PONG")
+        self.assert_usable()
+        for client, key in zip(watching, self.keys_everywhere("usable")):
+            seen = b""
+            while key not in seen or b'"GET"' not in seen.upper():
+                self.assertTrue(client.fill())
+                seen += client.take(len(client.buf))
+            for args in self.COMMANDS:
+                self.assertNotIn(b'"%s"' % args[0].encode(), seen.upper(), args)
+
+    def test_inside_a_transaction(self):
+        client = self.connect()
+        for args in (("SHUTDOWN",), ("CLIENT", "PAUSE", "1000"), ("SYNC",), ("DEBUG", "SLEEP", "9")):
+            client.expect_ok("MULTI")
+            self.assertEqual(client.call("SET", "x", "1"), b"QUEUED")
+            self.assert_error(client.call(*args), b"ERR")
+            self.assert_error(client.call("EXEC"), b"EXECABORT")
+        self.assertIsNone(client.call("GET", "x"))
+
+
+if __name__ == "__main__":
+    harness.main()
