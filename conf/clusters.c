@@ -3,20 +3,76 @@
 #include <string.h>
 
 #include "conf/address.h"
+#include "conf/redis.h"
 #include "conf/resolve.h"
 
-static void _check_lb_policy(struct conf_build *b, size_t index)
+/** Names of clusters that an error lists. */
+#define LISTED_MAX 8
+
+const char *conf_lb_policy_name(enum conf_lb_policy policy)
 {
     static const char *const names[] = {
-        [CONF_ROUND_ROBIN] = "round_robin",     [CONF_RANDOM] = "random",
-        [CONF_LEAST_REQUEST] = "least_request", [CONF_MAGLEV] = "maglev",
+        [CONF_ROUND_ROBIN] = "round_robin",
+        [CONF_RANDOM] = "random",
+        [CONF_LEAST_REQUEST] = "least_request",
+        [CONF_MAGLEV] = "maglev",
         [CONF_CRC16_SLOTS] = "crc16_slots",
+        [CONF_KETAMA] = "ketama",
+        [CONF_MODULA] = "modula",
     };
+
+    return names[policy];
+}
+
+/** The policy tells what the cluster is for. */
+static int _resolve_policy(struct conf_build *b, size_t index)
+{
     enum conf_lb_policy policy = b->conf->clusters[index].lb_policy;
 
-    if (policy != CONF_ROUND_ROBIN)
+    if (conf_is_for_redis(policy))
+        return conf_resolve_redis_cluster(b, index);
+    if (policy == CONF_ROUND_ROBIN)
+        conf_refuse_redis_keys(b, index);
+    else
         conf_error(b->errors, conf_path("clusters[%zu].lb_policy", index).text,
-                   "lb_policy \"%s\" is not available in this version, expected round_robin", names[policy]);
+                   "lb_policy \"%s\" is not available in this version, expected round_robin, or for redis "
+                   "listeners " CONF_REDIS_POLICIES,
+                   conf_lb_policy_name(policy));
+
+    return 0;
+}
+
+static struct conf_text _names(const struct conf *conf)
+{
+    struct conf_text list = {};
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf->n_clusters && i < LISTED_MAX && n < sizeof(list.text); ++i) {
+        n += (size_t)snprintf(list.text + n, sizeof(list.text) - n, "%s%s", i ? ", " : "",
+                              conf_printable(conf->clusters[i].name, strlen(conf->clusters[i].name)).text);
+    }
+    if (conf->n_clusters > LISTED_MAX && n < sizeof(list.text))
+        snprintf(list.text + n, sizeof(list.text) - n, ", ...");
+
+    return list;
+}
+
+int conf_find_cluster(struct conf_build *b, const char *path, const char *name)
+{
+    const struct conf *conf = b->conf;
+
+    for (size_t i = 0; i < conf->n_clusters; ++i) {
+        if (!strcmp(conf->clusters[i].name, name))
+            return (int)i;
+    }
+    if (conf->n_clusters)
+        conf_error(b->errors, path, "no cluster named %s, expected one of: %s", conf_quote(name).text,
+                   _names(conf).text);
+    else
+        conf_error(b->errors, path, "no cluster named %s, expected a section clusters that has it",
+                   conf_quote(name).text);
+
+    return -1;
 }
 
 static void _check_unique(struct conf_build *b, size_t index)
@@ -62,11 +118,10 @@ static int _resolve_cluster(struct conf_build *b, size_t index)
 
     conf_check_name(b, conf_path("clusters[%zu].name", index).text, out->name);
     _check_unique(b, index);
-    _check_lb_policy(b, index);
     for (size_t i = 0; i < out->n_endpoints; ++i)
         _resolve_endpoint(b, index, i);
 
-    return 0;
+    return _resolve_policy(b, index);
 }
 
 int conf_resolve_clusters(struct conf_build *b)

@@ -85,6 +85,23 @@ int conf_load(const char *file, FILE *err, struct conf **out)
     return r;
 }
 
+static void _free_secret(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
+static void _free_cluster(struct conf_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->n_endpoints; ++i)
+        free(cluster->endpoints[i].name);
+    _free_secret(cluster->redis.password);
+    free(cluster->redis.user);
+    free(cluster->endpoints);
+    free(cluster->name);
+}
+
 static void _free_listener(struct conf_listener *listener)
 {
     for (size_t i = 0; i < listener->n_routes; ++i) {
@@ -97,6 +114,8 @@ static void _free_listener(struct conf_listener *listener)
             free(route->respond->body);
         free(route->respond);
     }
+    _free_secret(listener->redis.password);
+    free(listener->redis.user);
     free(listener->routes);
     free(listener->name);
 }
@@ -109,10 +128,8 @@ void conf_free(struct conf **conf)
         return;
     for (size_t i = 0; i < c->n_listeners; ++i)
         _free_listener(&c->listeners[i]);
-    for (size_t i = 0; i < c->n_clusters; ++i) {
-        free(c->clusters[i].endpoints);
-        free(c->clusters[i].name);
-    }
+    for (size_t i = 0; i < c->n_clusters; ++i)
+        _free_cluster(&c->clusters[i]);
     free(c->listeners);
     free(c->clusters);
     free(c->datapath.cgroup);

@@ -22,7 +22,35 @@ enum conf_switch { CONF_AUTO, CONF_ON, CONF_OFF };
 
 enum conf_protocol { CONF_HTTP, CONF_REDIS, CONF_TCP };
 
-enum conf_lb_policy { CONF_ROUND_ROBIN, CONF_RANDOM, CONF_LEAST_REQUEST, CONF_MAGLEV, CONF_CRC16_SLOTS };
+enum conf_lb_policy {
+    CONF_ROUND_ROBIN,
+    CONF_RANDOM,
+    CONF_LEAST_REQUEST,
+    CONF_MAGLEV,
+    CONF_CRC16_SLOTS,
+    CONF_KETAMA,
+    CONF_MODULA,
+};
+
+/** What a Redis key is hashed with. */
+enum conf_hash {
+    CONF_HASH_FNV1A_64, /**< The default. */
+    CONF_HASH_ONE_AT_A_TIME,
+    CONF_HASH_MD5,
+    CONF_HASH_CRC16,
+    CONF_HASH_CRC32,
+    CONF_HASH_CRC32A,
+    CONF_HASH_FNV1_64,
+    CONF_HASH_FNV1_32,
+    CONF_HASH_FNV1A_32,
+    CONF_HASH_HSIEH,
+    CONF_HASH_MURMUR,
+    CONF_HASH_JENKINS,
+    _CONF_HASH_MAX,
+};
+
+/** What becomes of the keys of an ejected endpoint: error replies, or they move to the others. */
+enum conf_on_ejected { CONF_EJECTED_FAIL, CONF_EJECTED_MOVE };
 
 struct conf_datapath {
     enum conf_switch kernel;
@@ -70,23 +98,50 @@ struct conf_route {
     struct conf_respond *respond; /**< NULL with `cluster`. */
 };
 
+/** Towards Redis clients; zeroed in listeners of other protocols. */
+struct conf_redis_listener {
+    char *user;     /**< "default" unless given; NULL = clients need no AUTH. */
+    char *password; /**< 1 to 4096 bytes; NULL with `user`. */
+    enum conf_on_ejected on_ejected;
+    uint64_t idle_timeout;  /**< ns without a command or a reply; 0 = never, the default. */
+    uint32_t max_multibulk; /**< Arguments of a command; 1048576, at least 1. */
+    uint32_t max_bulk;      /**< Bytes of one argument; 512 MiB, at most that. */
+};
+
 struct conf_listener {
     char *name;
     struct conf_address address;
     enum conf_protocol protocol;
     unsigned line;             /**< Of its `address` in the file, for bind errors. */
-    struct conf_route *routes; /**< First match wins. */
+    struct conf_route *routes; /**< First match wins; CONF_HTTP only, NULL otherwise. */
     size_t n_routes;
+    int cluster; /**< Index into conf.clusters; -1 with CONF_HTTP. */
+    struct conf_redis_listener redis;
 };
 
 struct conf_endpoint {
     struct conf_address address;
     uint32_t weight; /**< 1 to 1000; 1. */
+    char *name;      /**< Hashed instead of the address; NULL = not given. */
 };
 
+/** Towards Redis servers; zeroed in clusters for HTTP. */
+struct conf_redis_cluster {
+    char *user;            /**< NULL = AUTH with the password alone. */
+    char *password;        /**< 1 to 4096 bytes; NULL = no AUTH. */
+    uint32_t connections;  /**< Shared ones per worker and endpoint, 1 to 64; 1. */
+    uint32_t max_failures; /**< In a row until an endpoint is ejected; 3; 0 = it never is. */
+    uint64_t retry_after;  /**< ns until an ejected endpoint is tried again; 10 s. */
+};
+
+/** Its policy tells what it is for: HTTP (CONF_ROUND_ROBIN) or Redis (CONF_CRC16_SLOTS, CONF_KETAMA,
+ * CONF_MODULA, CONF_MAGLEV). */
 struct conf_cluster {
     char *name;
     enum conf_lb_policy lb_policy;
+    enum conf_hash hash; /**< Without a meaning for CONF_CRC16_SLOTS. */
+    char hash_tag[2];    /**< Opening and closing character; zeroes = none. */
+    struct conf_redis_cluster redis;
     struct conf_endpoint *endpoints;
     size_t n_endpoints;
 };

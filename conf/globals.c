@@ -1,7 +1,6 @@
 /*
  * The sections that there is one of: workers, datapath, admin, limits, timeouts.
  */
-#include <errno.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -13,22 +12,6 @@
 #define WORKERS_MAX     64
 #define CONNECTIONS_MAX 16777216
 #define TIMEOUT_MAX     (24 * CONF_NS_PER_H)
-
-/** A size with its key, bounds as numbers and as text for errors. */
-struct size_rule {
-    const char *path;
-    const char *text; /**< NULL = absent. */
-    uint64_t *out;    /**< Holds the default. */
-    uint64_t min;
-    uint64_t max;
-    const char *expected;
-};
-
-struct timeout_rule {
-    const char *path;
-    const char *text; /**< NULL = absent. */
-    uint64_t *out;    /**< Holds the default. */
-};
 
 /** CPUs that this process may use, which in a container are fewer than there are. */
 static uint32_t _available_cpus(void)
@@ -71,31 +54,11 @@ static void _resolve_admin(struct conf_build *b)
     b->conf->admin_line = conf_locate(b->errors->doc, "admin.address");
 }
 
-static void _resolve_size(struct conf_build *b, const struct size_rule *rule)
-{
-    uint64_t value;
-    int r;
-
-    if (!rule->text)
-        return;
-    r = conf_parse_size(rule->text, &value);
-    if (r == -EINVAL)
-        conf_error(
-            b->errors, rule->path,
-            "%s is not a size, expected an integer with an optional unit B, KiB, MiB or GiB, such as 16KiB",
-            conf_quote(rule->text).text);
-    else if (r || value < rule->min || value > rule->max)
-        conf_error(b->errors, rule->path, "%s is out of range, expected %s", conf_quote(rule->text).text,
-                   rule->expected);
-    else
-        *rule->out = value;
-}
-
 static void _resolve_limits(struct conf_build *b)
 {
     const struct raw_limits *raw = &b->raw->limits;
     struct conf_limits *out = &b->conf->limits;
-    const struct size_rule rules[] = {
+    const struct conf_unit_rule rules[] = {
         {"limits.header_bytes", raw->header_bytes, &out->header_bytes, 64, CONF_MIB, "64B to 1MiB"},
         {"limits.target_bytes", raw->target_bytes, &out->target_bytes, 16, CONF_MIB, "16B to 1MiB"},
         {"limits.body_bytes", raw->body_bytes, &out->body_bytes, 0, INT64_MAX,
@@ -107,37 +70,22 @@ static void _resolve_limits(struct conf_build *b)
     out->target_bytes = 8 * CONF_KIB;
     out->buffer = CONF_MIB;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); ++i)
-        _resolve_size(b, &rules[i]);
+        conf_resolve_size(b, &rules[i]);
 
     out->header_count = conf_resolve_uint(b, "limits.header_count", raw->header_count, 1, 256, 100);
     out->connections = conf_resolve_uint(b, "limits.connections", raw->connections, 0, CONNECTIONS_MAX, 0);
     out->idle_upstreams = conf_resolve_uint(b, "limits.idle_upstreams", raw->idle_upstreams, 0, 65535, 128);
 }
 
-static void _resolve_timeout(struct conf_build *b, const struct timeout_rule *rule)
-{
-    uint64_t ns;
-    int r;
-
-    if (!rule->text)
-        return;
-    r = conf_parse_duration(rule->text, &ns);
-    if (r == -EINVAL)
-        conf_error(b->errors, rule->path,
-                   "%s is not a duration, expected an integer with a unit us, ms, s, m or h, such as 250ms",
-                   conf_quote(rule->text).text);
-    else if (r || !ns || ns > TIMEOUT_MAX)
-        conf_error(b->errors, rule->path, "%s is out of range, expected 1us to 24h",
-                   conf_quote(rule->text).text);
-    else
-        *rule->out = ns;
-}
-
 static void _resolve_timeouts(struct conf_build *b)
 {
     const struct raw_timeouts *raw = &b->raw->timeouts;
     struct conf_timeouts *out = &b->conf->timeouts;
-    const struct timeout_rule rules[] = {
+    const struct {
+        const char *path;
+        const char *text;
+        uint64_t *out;
+    } rules[] = {
         {"timeouts.connect", raw->connect, &out->connect},
         {"timeouts.header", raw->header, &out->header},
         {"timeouts.body", raw->body, &out->body},
@@ -159,7 +107,8 @@ static void _resolve_timeouts(struct conf_build *b)
         .drain = 10 * CONF_NS_PER_S,
     };
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); ++i)
-        _resolve_timeout(b, &rules[i]);
+        conf_resolve_duration(b, &(struct conf_unit_rule){rules[i].path, rules[i].text, rules[i].out, 1,
+                                                          TIMEOUT_MAX, "1us to 24h"});
 }
 
 void conf_resolve_globals(struct conf_build *b)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "conf/locate.h"
+#include "conf/redis.h"
 #include "conf/resolve.h"
 
 static void _check_unique(struct conf_build *b, size_t index)
@@ -19,23 +20,36 @@ static void _check_unique(struct conf_build *b, size_t index)
     }
 }
 
-/** What a listener needs depends on its protocol. */
-static void _check_protocol(struct conf_build *b, size_t index)
+static int _resolve_http(struct conf_build *b, size_t index)
 {
-    static const char *const names[] = {[CONF_HTTP] = "http", [CONF_REDIS] = "redis", [CONF_TCP] = "tcp"};
     const struct raw_listener *raw = &b->raw->listeners[index];
 
-    if (raw->protocol != CONF_HTTP) {
-        conf_error(b->errors, conf_path("listeners[%zu].protocol", index).text,
-                   "protocol \"%s\" is not available in this version, expected http", names[raw->protocol]);
-        return;
-    }
     if (raw->cluster)
         conf_error(b->errors, conf_path("listeners[%zu].cluster", index).text,
                    "only for the protocols redis and tcp, expected routes that name a cluster");
+    if (raw->redis)
+        conf_error(b->errors, conf_path("listeners[%zu].redis", index).text,
+                   "only for the protocol redis, expected no such section with http");
     if (!raw->routes_count)
         conf_error(b->errors, conf_path("listeners[%zu].routes", index).text,
                    "missing, expected a list of at least 1 route");
+
+    return conf_resolve_routes(b, index);
+}
+
+/** What a listener needs depends on its protocol. */
+static int _resolve_protocol(struct conf_build *b, size_t index)
+{
+    switch (b->raw->listeners[index].protocol) {
+    case CONF_HTTP:
+        return _resolve_http(b, index);
+    case CONF_REDIS:
+        return conf_resolve_redis_listener(b, index);
+    default:
+        conf_error(b->errors, conf_path("listeners[%zu].protocol", index).text,
+                   "protocol \"tcp\" is not available in this version, expected http or redis");
+        return 0;
+    }
 }
 
 static int _resolve_listener(struct conf_build *b, size_t index)
@@ -46,14 +60,14 @@ static int _resolve_listener(struct conf_build *b, size_t index)
 
     out->name = CONF_TAKE(raw->name);
     out->protocol = raw->protocol;
+    out->cluster = -1;
     out->line = conf_locate(b->errors->doc, at.text);
 
     conf_check_name(b, conf_path("listeners[%zu].name", index).text, out->name);
     _check_unique(b, index);
     conf_resolve_address(b, at.text, raw->address, &out->address);
-    _check_protocol(b, index);
 
-    return conf_resolve_routes(b, index);
+    return _resolve_protocol(b, index);
 }
 
 int conf_resolve_listeners(struct conf_build *b)

@@ -61,6 +61,27 @@ struct raw_route {
     struct raw_respond *respond;
 };
 
+struct raw_auth {
+    char *user;
+    char *password;
+    char *password_file;
+};
+
+struct raw_redis_listener {
+    struct raw_auth *auth;
+    enum conf_on_ejected on_ejected;
+    char *idle_timeout;
+    uint64_t *max_multibulk;
+    char *max_bulk;
+};
+
+struct raw_redis_cluster {
+    struct raw_auth *auth;
+    uint64_t *connections;
+    uint64_t *max_failures;
+    char *retry_after;
+};
+
 struct raw_listener {
     char *name;
     char *address;
@@ -68,16 +89,21 @@ struct raw_listener {
     struct raw_route *routes;
     uint32_t routes_count;
     char *cluster;
+    struct raw_redis_listener *redis;
 };
 
 struct raw_endpoint {
     char *address;
     uint64_t *weight;
+    char *name;
 };
 
 struct raw_cluster {
     char *name;
     enum conf_lb_policy lb_policy;
+    enum conf_hash *hash;
+    char *hash_tag;
+    struct raw_redis_cluster *redis;
     struct raw_endpoint *endpoints;
     uint32_t endpoints_count;
 };

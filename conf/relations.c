@@ -56,10 +56,10 @@ static size_t _find_listener(const struct conf *conf, const struct conf_address 
     return i;
 }
 
-static void _report_loop(const struct search *s, size_t route, const char *endpoint, size_t back_to)
+/** `at` is the key that leads on from the last listener of the chain. */
+static void _report_loop(const struct search *s, const char *at, const char *endpoint, size_t back_to)
 {
     const struct conf *conf = s->build->conf;
-    size_t last = s->chain[s->depth - 1];
     struct conf_text chain = {};
     size_t i = 0;
     size_t n = 0;
@@ -69,14 +69,14 @@ static void _report_loop(const struct search *s, size_t route, const char *endpo
     for (; i < s->depth && n < sizeof(chain.text); ++i)
         n += (size_t)snprintf(chain.text + n, sizeof(chain.text) - n, "%s -> ",
                               conf->listeners[s->chain[i]].name);
-    conf_error(s->build->errors, conf_path("listeners[%zu].routes[%zu].cluster", last, route).text,
+    conf_error(s->build->errors, at,
                "endpoint %s makes a loop of listeners, %s%s, expected an endpoint that ends it", endpoint,
                chain.text, conf->listeners[back_to].name);
 }
 
 static void _visit(struct search *s, size_t listener);
 
-static void _follow(struct search *s, size_t route, const struct conf_cluster *cluster)
+static void _follow(struct search *s, const char *at, const struct conf_cluster *cluster)
 {
     const struct conf *conf = s->build->conf;
 
@@ -86,31 +86,43 @@ static void _follow(struct search *s, size_t route, const struct conf_cluster *c
         if (next == conf->n_listeners)
             continue;
         if (s->marks[next] == OPEN)
-            _report_loop(s, route, cluster->endpoints[i].address.text, next);
+            _report_loop(s, at, cluster->endpoints[i].address.text, next);
         else if (s->marks[next] == NEW)
             _visit(s, next);
     }
 }
 
 /** Follows each cluster once, from the first route that leads to it. */
-static void _visit(struct search *s, size_t listener)
+static void _follow_routes(struct search *s, size_t listener)
 {
     const struct conf *conf = s->build->conf;
     bool *followed = calloc(conf->n_clusters + 1, sizeof(*followed));
 
-    s->marks[listener] = OPEN;
-    s->chain[s->depth++] = listener;
     for (size_t i = 0; followed && i < conf->listeners[listener].n_routes; ++i) {
         int cluster = conf->listeners[listener].routes[i].cluster;
 
         if (cluster < 0 || followed[cluster])
             continue;
         followed[cluster] = true;
-        _follow(s, i, &conf->clusters[cluster]);
+        _follow(s, conf_path("listeners[%zu].routes[%zu].cluster", listener, i).text,
+                &conf->clusters[cluster]);
     }
+    free(followed);
+}
+
+static void _visit(struct search *s, size_t listener)
+{
+    const struct conf *conf = s->build->conf;
+    int cluster = conf->listeners[listener].cluster;
+
+    s->marks[listener] = OPEN;
+    s->chain[s->depth++] = listener;
+    if (cluster >= 0)
+        _follow(s, conf_path("listeners[%zu].cluster", listener).text, &conf->clusters[cluster]);
+    else
+        _follow_routes(s, listener);
     s->depth--;
     s->marks[listener] = DONE;
-    free(followed);
 }
 
 static void _check_loops(struct conf_build *b)

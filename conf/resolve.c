@@ -3,10 +3,12 @@
  */
 #include "conf/resolve.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "conf/address.h"
+#include "conf/units.h"
 
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 #define NAME_LEN   63
@@ -42,4 +44,37 @@ uint32_t conf_resolve_uint(struct conf_build *build, const char *path, const uin
     }
 
     return (uint32_t)*raw;
+}
+
+/** Reports what a parser returned, or a value out of the range; otherwise keeps the value. */
+static void _keep(struct conf_build *build, const struct conf_unit_rule *rule, int r, uint64_t value,
+                  const char *grammar)
+{
+    if (r == -EINVAL)
+        conf_error(build->errors, rule->path, "%s is not %s", conf_quote(rule->text).text, grammar);
+    else if (r || value < rule->min || value > rule->max)
+        conf_error(build->errors, rule->path, "%s is out of range, expected %s", conf_quote(rule->text).text,
+                   rule->expected);
+    else
+        *rule->out = value;
+}
+
+void conf_resolve_size(struct conf_build *build, const struct conf_unit_rule *rule)
+{
+    uint64_t bytes = 0;
+    int r = rule->text ? conf_parse_size(rule->text, &bytes) : 0;
+
+    if (rule->text)
+        _keep(build, rule, r, bytes,
+              "a size, expected an integer with an optional unit B, KiB, MiB or GiB, such as 16KiB");
+}
+
+void conf_resolve_duration(struct conf_build *build, const struct conf_unit_rule *rule)
+{
+    uint64_t ns = 0;
+    int r = rule->text ? conf_parse_duration(rule->text, &ns) : 0;
+
+    if (rule->text)
+        _keep(build, rule, r, ns,
+              "a duration, expected an integer with a unit us, ms, s, m or h, such as 250ms");
 }

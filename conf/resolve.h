@@ -54,3 +54,35 @@ void conf_resolve_address(struct conf_build *build, const char *path, const char
  */
 uint32_t conf_resolve_uint(struct conf_build *build, const char *path, const uint64_t *raw, uint32_t min,
                            uint32_t max, uint32_t fallback);
+
+/** A size or a duration with its key, and bounds as numbers and as text for errors. */
+struct conf_unit_rule {
+    const char *path;
+    const char *text; /**< NULL = absent. */
+    uint64_t *out;    /**< Holds the default. */
+    uint64_t min;
+    uint64_t max;
+    const char *expected;
+};
+
+/** Parses an optional size in bytes; `out` keeps the default if it is absent or reported. */
+void conf_resolve_size(struct conf_build *build, const struct conf_unit_rule *rule);
+
+/** Same, for a duration in nanoseconds. */
+void conf_resolve_duration(struct conf_build *build, const struct conf_unit_rule *rule);
+
+/** The index of the cluster with a name; if there is none reports it at `path` and returns -1. */
+int conf_find_cluster(struct conf_build *build, const char *path, const char *name);
+
+/** As in the file. */
+const char *conf_lb_policy_name(enum conf_lb_policy policy);
+
+/** Takes user and password, from its file if need be, and reports what is wrong with them.
+ *
+ * @param path      Of the section.
+ * @param user      Owned by the caller, also after a failure; NULL if not given.
+ * @param password  Same; NULL if reported.
+ * @return 0 or -ENOMEM.
+ */
+int conf_resolve_auth(struct conf_build *build, const char *path, struct raw_auth *raw, char **user,
+                      char **password);

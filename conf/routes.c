@@ -4,10 +4,8 @@
 #include <string.h>
 
 #include "conf/host.h"
+#include "conf/redis.h"
 #include "conf/resolve.h"
-
-/** Names of clusters that an error lists. */
-#define LISTED_MAX 8
 
 static struct conf_text _at(size_t listener, size_t route, const char *key)
 {
@@ -58,38 +56,14 @@ static void _resolve_match(struct conf_build *b, size_t listener, size_t index)
                    out->path ? "both path and path_prefix" : "neither path nor path_prefix");
 }
 
-static struct conf_text _cluster_names(const struct conf *conf)
+/** Policies that are not available are reported at the cluster already. */
+static void _check_policy(struct conf_build *b, const char *at, const struct conf_cluster *cluster)
 {
-    struct conf_text list = {};
-    size_t n = 0;
-
-    for (size_t i = 0; i < conf->n_clusters && i < LISTED_MAX && n < sizeof(list.text); ++i) {
-        n += (size_t)snprintf(list.text + n, sizeof(list.text) - n, "%s%s", i ? ", " : "",
-                              conf_printable(conf->clusters[i].name, strlen(conf->clusters[i].name)).text);
-    }
-    if (conf->n_clusters > LISTED_MAX && n < sizeof(list.text))
-        snprintf(list.text + n, sizeof(list.text) - n, ", ...");
-
-    return list;
-}
-
-static int _find_cluster(struct conf_build *b, size_t listener, size_t index, const char *name)
-{
-    const struct conf *conf = b->conf;
-
-    for (size_t i = 0; i < conf->n_clusters; ++i) {
-        if (!strcmp(conf->clusters[i].name, name))
-            return (int)i;
-    }
-    if (conf->n_clusters)
-        conf_error(b->errors, _at(listener, index, "cluster").text,
-                   "no cluster named %s, expected one of: %s", conf_quote(name).text,
-                   _cluster_names(conf).text);
-    else
-        conf_error(b->errors, _at(listener, index, "cluster").text,
-                   "no cluster named %s, expected a section clusters that has it", conf_quote(name).text);
-
-    return -1;
+    if (conf_is_for_redis(cluster->lb_policy))
+        conf_error(b->errors, at,
+                   "cluster %s has lb_policy %s, which is only for redis listeners, expected one with "
+                   "round_robin",
+                   conf_quote(cluster->name).text, conf_lb_policy_name(cluster->lb_policy));
 }
 
 /** RFC 9110, 15.3.5, 15.3.6 and 15.4.5: these have no content. */
@@ -124,13 +98,16 @@ static int _resolve_action(struct conf_build *b, size_t listener, size_t index)
 {
     const struct raw_route *raw = &b->raw->listeners[listener].routes[index];
     struct conf_route *out = &b->conf->listeners[listener].routes[index];
+    struct conf_text at = _at(listener, index, "cluster");
 
     if (!raw->cluster == !raw->respond)
         conf_error(b->errors, conf_path("listeners[%zu].routes[%zu]", listener, index).text,
                    "%s, expected one of: cluster, respond",
                    raw->cluster ? "both cluster and respond" : "neither cluster nor respond");
     if (raw->cluster)
-        out->cluster = _find_cluster(b, listener, index, raw->cluster);
+        out->cluster = conf_find_cluster(b, at.text, raw->cluster);
+    if (out->cluster >= 0)
+        _check_policy(b, at.text, &b->conf->clusters[out->cluster]);
 
     return raw->respond ? _resolve_respond(b, listener, index) : 0;
 }

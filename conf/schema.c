@@ -22,10 +22,25 @@ static const cyaml_strval_t _switches[] = {{"auto", CONF_AUTO}, {"on", CONF_ON},
 static const cyaml_strval_t _protocols[] = {{"http", CONF_HTTP}, {"redis", CONF_REDIS}, {"tcp", CONF_TCP}};
 
 static const cyaml_strval_t _lb_policies[] = {
-    {"round_robin", CONF_ROUND_ROBIN},     {"random", CONF_RANDOM},
-    {"least_request", CONF_LEAST_REQUEST}, {"maglev", CONF_MAGLEV},
+    {"round_robin", CONF_ROUND_ROBIN},
+    {"random", CONF_RANDOM},
+    {"least_request", CONF_LEAST_REQUEST},
+    {"maglev", CONF_MAGLEV},
     {"crc16_slots", CONF_CRC16_SLOTS},
+    {"ketama", CONF_KETAMA},
+    {"modula", CONF_MODULA},
 };
+
+static const cyaml_strval_t _hashes[] = {
+    {"fnv1a_64", CONF_HASH_FNV1A_64}, {"one_at_a_time", CONF_HASH_ONE_AT_A_TIME},
+    {"md5", CONF_HASH_MD5},           {"crc16", CONF_HASH_CRC16},
+    {"crc32", CONF_HASH_CRC32},       {"crc32a", CONF_HASH_CRC32A},
+    {"fnv1_64", CONF_HASH_FNV1_64},   {"fnv1_32", CONF_HASH_FNV1_32},
+    {"fnv1a_32", CONF_HASH_FNV1A_32}, {"hsieh", CONF_HASH_HSIEH},
+    {"murmur", CONF_HASH_MURMUR},     {"jenkins", CONF_HASH_JENKINS},
+};
+
+static const cyaml_strval_t _on_ejected[] = {{"fail", CONF_EJECTED_FAIL}, {"move", CONF_EJECTED_MOVE}};
 
 static const cyaml_schema_field_t _datapath[] = {
     ENUM(raw_datapath, kernel, _switches),     ENUM(raw_datapath, bypass, _switches),
@@ -81,12 +96,37 @@ static const cyaml_schema_value_t _route_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, _route),
 };
 
+static const cyaml_schema_field_t _auth[] = {
+    STRING(OPTIONAL, raw_auth, user),
+    STRING(OPTIONAL, raw_auth, password),
+    STRING(OPTIONAL, raw_auth, password_file),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _redis_listener[] = {
+    CYAML_FIELD_MAPPING_PTR("auth", OPTIONAL, struct raw_redis_listener, auth, _auth),
+    ENUM(raw_redis_listener, on_ejected, _on_ejected),
+    STRING(OPTIONAL, raw_redis_listener, idle_timeout),
+    UINT(OPTIONAL, raw_redis_listener, max_multibulk),
+    STRING(OPTIONAL, raw_redis_listener, max_bulk),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _redis_cluster[] = {
+    CYAML_FIELD_MAPPING_PTR("auth", OPTIONAL, struct raw_redis_cluster, auth, _auth),
+    UINT(OPTIONAL, raw_redis_cluster, connections),
+    UINT(OPTIONAL, raw_redis_cluster, max_failures),
+    STRING(OPTIONAL, raw_redis_cluster, retry_after),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t _listener[] = {
     STRING(REQUIRED, raw_listener, name),
     STRING(REQUIRED, raw_listener, address),
     ENUM(raw_listener, protocol, _protocols),
     CYAML_FIELD_SEQUENCE("routes", OPTIONAL, struct raw_listener, routes, &_route_value, 1, ROUTES_MAX),
     STRING(OPTIONAL, raw_listener, cluster),
+    CYAML_FIELD_MAPPING_PTR("redis", OPTIONAL, struct raw_listener, redis, _redis_listener),
     CYAML_FIELD_END,
 };
 
@@ -97,6 +137,7 @@ static const cyaml_schema_value_t _listener_value = {
 static const cyaml_schema_field_t _endpoint[] = {
     STRING(REQUIRED, raw_endpoint, address),
     UINT(OPTIONAL, raw_endpoint, weight),
+    STRING(OPTIONAL, raw_endpoint, name),
     CYAML_FIELD_END,
 };
 
@@ -107,6 +148,10 @@ static const cyaml_schema_value_t _endpoint_value = {
 static const cyaml_schema_field_t _cluster[] = {
     STRING(REQUIRED, raw_cluster, name),
     ENUM(raw_cluster, lb_policy, _lb_policies),
+    CYAML_FIELD_ENUM_PTR("hash", OPTIONAL | CYAML_FLAG_STRICT, struct raw_cluster, hash, _hashes,
+                         CYAML_ARRAY_LEN(_hashes)),
+    STRING(OPTIONAL, raw_cluster, hash_tag),
+    CYAML_FIELD_MAPPING_PTR("redis", OPTIONAL, struct raw_cluster, redis, _redis_cluster),
     CYAML_FIELD_SEQUENCE("endpoints", REQUIRED, struct raw_cluster, endpoints, &_endpoint_value, 1,
                          ENDPOINTS_MAX),
     CYAML_FIELD_END,

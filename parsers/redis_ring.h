@@ -41,8 +41,8 @@ struct redis_ring_endpoint {
 struct redis_ring_conf {
     enum redis_distribution distribution;
     enum redis_hash hash; /**< Not used by crc16_slots. */
-    char tag[2];          /**< Opening and closing character of a hash tag; 0: none. Redis' rules
-                           * with crc16_slots, twemproxy's otherwise. */
+    char tag[2];          /**< Opening and closing character of a hash tag; 0: none. Not used by
+                           * crc16_slots, whose tag is always "{}". */
     const struct redis_ring_endpoint *endpoints;
     uint32_t n_endpoints; /**< 1 to 1024. */
 };
@@ -50,9 +50,13 @@ struct redis_ring_conf {
 struct redis_ring;
 
 /** Builds a ring; immutable afterwards, so threads may share it. Nothing of `conf` is kept.
- * @return 0 or -ENOMEM. */
+ * @return 0, -ENOMEM, or -ENOTSUP: libcrypto has no MD5 (never with crc16_slots). */
 int redis_ring_new(const struct redis_ring_conf *conf, struct redis_ring **out);
 void redis_ring_free(struct redis_ring **ring);
+
+/** How much of an endpoint's address, "host:port", is its name unless it has one: twemproxy leaves the
+ * port away if it is 11211, as libmemcached does. */
+size_t redis_ring_default_name_len(const char *address);
 
 /** Where a key lies: a hash slot (crc16_slots, 0 to 16383) or a place on the ring. Keys with the
  * same place are always on the same endpoint. */

@@ -48,6 +48,7 @@ void conn_init(struct conn *c, struct worker *w, int fd, const struct conn_ops *
     c->ops = ops;
     c->release = release;
     c->slot = SLOT_NONE;
+    c->pool_index = UINT32_MAX;
     event_assign(&c->rev, w->base, fd, EV_READ | EV_PERSIST, _on_event, c);
     event_assign(&c->wev, w->base, fd, EV_WRITE | EV_PERSIST, _on_event, c);
     event_assign(&c->timer, w->base, -1, 0, _on_timer, c);

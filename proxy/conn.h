@@ -20,7 +20,9 @@
 
 struct conn;
 struct evbuffer;
+struct slot;
 struct worker;
+struct worker_listener;
 
 /** What a connection's owner does; all run on the worker's thread. */
 struct conn_ops {
@@ -38,6 +40,21 @@ struct conn_ops {
     void (*drained)(struct conn *c);
     /** The deadline passed. */
     void (*expired)(struct conn *c);
+
+    /** Whether nothing is outstanding on it: it may go to the kernel path, or come to an end. */
+    bool (*idle)(const struct conn *c);
+    /** Starts the clock of the phase it is in. */
+    void (*clock)(struct conn *c);
+    /** Gives up what is outstanding, if anything, and closes it with a reset. */
+    void (*cancel)(struct conn *c);
+    /** Downstream: its listener goes away or the worker drains. Ends now if it is idle, otherwise
+     * after what it is doing. */
+    void (*drain)(struct conn *c);
+    /** Downstream: both connections of a lease were taken from the kernel path; what their slots
+     * say about the messages at hand goes on in userspace. */
+    void (*takeover)(struct conn *d, struct conn *u, const struct slot *ds, const struct slot *us);
+    /** Upstream: an idle connection came back from the kernel path and is the worker's again. */
+    void (*park)(struct conn *u);
 };
 
 struct conn {
@@ -75,6 +92,22 @@ struct conn {
     bool shut : 1;      /**< Our FIN was sent. */
     bool dead : 1;      /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
+
+    /* Downstream, for the kernel path. */
+    struct worker_listener *listener; /**< NULL when it is gone. */
+    uint32_t listener_id;             /**< For the counters, also after the listener is gone. */
+    uint32_t requests;                /**< Messages that userspace took. */
+    uint32_t picked;     /**< Endpoint id + 1 that the kernel path chose but had no idle connection
+                          * to; 0 without. */
+    uint32_t promotions; /**< Times it was given to the kernel path. */
+    uint32_t promote_at; /**< Not again before this many requests... */
+    uint32_t penalty;    /**< ...after a fallback, and the wait that led to it. */
+    bool kernel_refused; /**< Can not be promoted (socket refused by the map). */
+
+    /* Upstream. */
+    uint32_t endpoint;   /**< Endpoint id. */
+    uint32_t pool_index; /**< Place in the kernel path's pool; UINT32_MAX without. */
+
     TAILQ_ENTRY(conn) link;          /**< In the worker's list of live or dead connections. */
     TAILQ_ENTRY(conn) leave;         /**< In the worker's list of connections that are leaving. */
     void (*release)(struct conn *c); /**< Frees the memory around the connection. */

@@ -9,6 +9,7 @@
 #include "http.h"
 #include "kpath.h"
 #include "log.h"
+#include "takeover.h"
 #include "worker.h"
 
 /** Empty lines tolerated before a request line (RFC 9112 2.2), in bytes. */
@@ -17,14 +18,14 @@
 /** Bytes of later requests kept while one is outstanding; reading stops above. */
 #define PIPELINE_KEEP 16384
 
-struct downstream *downstream_of(struct conn *c)
+struct downstream *downstream_of(const struct conn *c)
 {
     return (struct downstream *)((char *)c - offsetof(struct downstream, c));
 }
 
 static struct listener_stats *_stats(struct downstream *d)
 {
-    return &d->c.worker->stats.listeners[d->listener_id];
+    return &d->c.worker->stats.listeners[d->c.listener_id];
 }
 
 static const struct conf *_conf(struct downstream *d)
@@ -63,11 +64,11 @@ static size_t _request(struct downstream *d, const char *data, size_t len)
         return 0;
     }
     d->scanned = 0;
-    d->requests++;
+    d->c.requests++;
     stat_add(&_stats(d)->requests, 1);
     int status = http1_parse_request(data, end, &limits, &m);
     if (status) {
-        log_debug("%s: request refused with %d: %s", runtime_listener_name(d->listener_id), status,
+        log_debug("%s: request refused with %d: %s", runtime_listener_name(d->c.listener_id), status,
                   http1_error());
         _refuse(d, (unsigned)status);
         return len;
@@ -209,6 +210,32 @@ static void _expired(struct conn *c)
     }
 }
 
+static bool _idle(const struct conn *c)
+{
+    return !downstream_of(c)->x;
+}
+
+static void _clock(struct conn *c)
+{
+    downstream_clock(downstream_of(c));
+}
+
+static void _cancel(struct conn *c)
+{
+    struct exchange *x = downstream_of(c)->x;
+    if (x)
+        exchange_cancel(x);
+    else
+        conn_close(c, true);
+}
+
+static void _drain(struct conn *c)
+{
+    kpath_wake(c);
+    if (!c->dead && _idle(c))
+        conn_finish(c, true);
+}
+
 static const struct conn_ops _ops = {
     .input = _input,
     .eof = _eof,
@@ -217,6 +244,11 @@ static const struct conn_ops _ops = {
     .congested = _congested,
     .drained = _drained,
     .expired = _expired,
+    .idle = _idle,
+    .clock = _clock,
+    .cancel = _cancel,
+    .drain = _drain,
+    .takeover = takeover,
 };
 
 static void _release(struct conn *c)
@@ -240,8 +272,8 @@ void downstream_new(struct worker_listener *l, int fd)
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     conn_init(&d->c, w, fd, &_ops, _release);
-    d->listener = l;
-    d->listener_id = l->rt->id;
+    d->c.listener = l;
+    d->c.listener_id = l->rt->id;
     stat_add(&_stats(d)->accepted, 1);
     stat_add(&_stats(d)->active, 1);
     atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);
@@ -260,7 +292,7 @@ void downstream_next(struct downstream *d, bool close, bool linger)
     d->x = NULL;
     if (c->dead)
         return;
-    if (close || (c->eof_seen && !conn_pending(c)) || c->worker->draining || !d->listener) {
+    if (close || (c->eof_seen && !conn_pending(c)) || c->worker->draining || !d->c.listener) {
         conn_finish(c, linger);
         return;
     }
@@ -272,16 +304,9 @@ void downstream_next(struct downstream *d, bool close, bool linger)
     if (c->dead || c->closing || c->out)
         return;
     if (!c->eof_seen)
-        kpath_promote(d);
+        kpath_promote(c);
     else if (!d->x)
         conn_finish(c, false);
     else if (d->x->state == EXCHANGE_REQUEST && !conn_pending(c))
         exchange_cancel(d->x); /* Truncated: the rest will not come. */
-}
-
-void downstream_drain(struct downstream *d)
-{
-    kpath_wake(&d->c);
-    if (!d->c.dead && !d->x)
-        conn_finish(&d->c, true);
 }

@@ -79,7 +79,7 @@ static void _respond(struct exchange *x)
     bool rest = x->state == EXCHANGE_REQUEST;
     bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
     if (x->respond == &_not_found)
-        stat_add(&d->c.worker->stats.listeners[d->listener_id].errors, 1);
+        stat_add(&d->c.worker->stats.listeners[d->c.listener_id].errors, 1);
     reply(d, x->respond->status, x->respond->body, close, x->is_head);
     _leave(x, close, true);
 }
@@ -87,9 +87,9 @@ static void _respond(struct exchange *x)
 void exchange_fail(struct exchange *x, unsigned status, const char *why)
 {
     struct downstream *d = x->d;
-    log_debug("%s: answering %u: %s", runtime_listener_name(d->listener_id), status, why);
+    log_debug("%s: answering %u: %s", runtime_listener_name(d->c.listener_id), status, why);
     upstream_drop(x);
-    stat_add(&d->c.worker->stats.listeners[d->listener_id].errors, 1);
+    stat_add(&d->c.worker->stats.listeners[d->c.listener_id].errors, 1);
     if (!x->started) {
         bool rest = x->state == EXCHANGE_REQUEST;
         bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
@@ -284,7 +284,7 @@ static const struct conf_route *_route(struct downstream *d, const char *head, c
         path = head + m->path.off;
         path_len = m->path_len;
     }
-    return runtime_route(d->listener->rt, head + m->host.off, m->host.len, path, path_len);
+    return runtime_route(d->c.listener->rt, head + m->host.off, m->host.len, path, path_len);
 }
 
 static void _begin_respond(struct exchange *x, const struct http1_message *m)
@@ -344,7 +344,7 @@ static struct exchange *_new(struct downstream *d)
     struct exchange *x = exchange_new(w);
     d->x = x;
     x->d = d;
-    x->runtime = runtime_ref(d->listener ? d->listener->rt->runtime : w->runtime);
+    x->runtime = runtime_ref(d->c.listener ? d->c.listener->rt->runtime : w->runtime);
     return x;
 }
 
@@ -384,7 +384,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
                                 const struct http1_message *m)
 {
     struct exchange *x = _new(d);
-    bool known = _adopt_cluster(x, u->endpoint);
+    bool known = _adopt_cluster(x, u->c.endpoint);
     if (m)
         _describe(x, m);
     if (m && known && x->body == HTTP1_BODY_NONE)
@@ -400,8 +400,8 @@ void exchange_begin(struct downstream *d, const char *head, const struct http1_m
 {
     const struct conf_route *route = _route(d, head, m);
     struct exchange *x = _new(d);
-    uint32_t picked = d->picked;
-    d->picked = 0;
+    uint32_t picked = d->c.picked;
+    d->c.picked = 0;
     _describe(x, m);
     uint64_t limit = x->runtime->conf->limits.body_bytes;
     if (limit && x->remaining > limit) {

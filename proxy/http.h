@@ -18,24 +18,13 @@ struct worker_listener;
 
 struct downstream {
     struct conn c;
-    struct worker_listener *listener;
-    struct exchange *x;   /**< NULL between messages. */
-    uint32_t listener_id; /**< For the counters, also after the listener is gone. */
-    uint32_t requests;    /**< Heads parsed in userspace. */
-    uint32_t scanned;     /**< Bytes of the head at hand already searched for its end. */
-    uint32_t picked;      /**< Endpoint id + 1 that the kernel path chose but had no idle
-                           * connection to; 0 without. */
-    uint32_t promotions;  /**< Times it was given to the kernel path. */
-    uint32_t promote_at;  /**< Not again before this many requests... */
-    uint32_t penalty;     /**< ...after a fallback, and the wait that led to it. */
-    bool kernel_refused;  /**< Can not be promoted (socket refused by the map). */
+    struct exchange *x; /**< NULL between messages. */
+    uint32_t scanned;   /**< Bytes of the head at hand already searched for its end. */
 };
 
 struct upstream {
     struct conn c;
-    struct exchange *x;  /**< NULL while idle. */
-    uint32_t endpoint;   /**< Endpoint id. */
-    uint32_t pool_index; /**< Place in the kernel path's pool; UINT32_MAX without. */
+    struct exchange *x; /**< NULL while idle. */
     uint32_t scanned;
     bool reused; /**< Has served an exchange before the current one. */
     TAILQ_ENTRY(upstream) idle;
@@ -101,6 +90,13 @@ struct exchange {
     struct exchange *next; /**< In the worker's free list. */
 };
 
+/* http.c ------------------------------------------------------------------------------ */
+
+/** What HTTP keeps per worker: pools of idle upstream connections, exchanges for reuse.
+ * @return 0 or -ENOMEM. */
+int http_worker_init(struct worker *w);
+void http_worker_free(struct worker *w);
+
 /* downstream.c ------------------------------------------------------------------------ */
 
 /** Takes an accepted, non-blocking socket. */
@@ -113,13 +109,10 @@ void downstream_next(struct downstream *d, bool close, bool linger);
 /** Reads request bytes again after back-pressure. */
 void downstream_resume(struct downstream *d);
 
-/** Ends an idle connection of a draining worker. */
-void downstream_drain(struct downstream *d);
-
 /** Starts the clock for the phase the connection is in. */
 void downstream_clock(struct downstream *d);
 
-struct downstream *downstream_of(struct conn *c);
+struct downstream *downstream_of(const struct conn *c);
 
 /* exchange.c -------------------------------------------------------------------------- */
 
@@ -201,8 +194,7 @@ void upstream_park(struct upstream *u);
 /** Starts the clock for what the exchange's upstream connection is to do next. */
 void upstream_clock(struct exchange *x);
 
-struct upstream *upstream_of(struct conn *c);
-void upstream_pools_free(struct worker *w);
+struct upstream *upstream_of(const struct conn *c);
 
 /* tunnel.c ---------------------------------------------------------------------------- */
 

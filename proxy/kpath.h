@@ -15,9 +15,7 @@
 #include "runtime.h"
 
 struct conn;
-struct downstream;
 struct kpath;
-struct upstream;
 struct worker;
 
 /** Prepares a worker for the kernel path; `k` may be NULL (then everything below is a no-op). */
@@ -25,16 +23,16 @@ int kpath_worker_init(struct worker *w, struct kpath *k);
 void kpath_worker_free(struct worker *w);
 
 /** Takes a connection that the kernel path owns, together with the connection leased to it:
- * what they were doing becomes an exchange in userspace. Called at every event of such a
+ * what they were doing goes on in userspace. Called at every event of such a
  * connection. Until it has left the maps the connection is `leaving`. */
 void kpath_wake(struct conn *c);
 
-/** Offers an idle downstream connection to the kernel path, after an exchange. */
-void kpath_promote(struct downstream *d);
+/** Offers an idle downstream connection to the kernel path, between messages. */
+void kpath_promote(struct conn *c);
 
 /** Offers an idle, reusable upstream connection to the kernel path's pool.
  * @return false if it was not taken and stays the caller's. */
-bool kpath_donate(struct upstream *u);
+bool kpath_donate(struct conn *c);
 
 /** Idle connections that the kernel path's pool holds for a worker and an endpoint. */
 uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);

@@ -193,6 +193,8 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
     if (!p->hosts)
         abort();
     for (size_t i = 0; i < rt->conf->n_clusters; i++) {
+        if (rt->conf->clusters[i].lb_policy != CONF_ROUND_ROBIN)
+            continue;
         /* Those of the configuration before must stay valid. */
         int r = i < KERNEL_CLUSTERS / 2 ? _publish_cluster(k, &rt->clusters[i]) : -ENOSPC;
         if (r)
@@ -200,6 +202,8 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
     }
     for (size_t i = 0; i < rt->conf->n_listeners; i++) {
         struct rt_listener *l = &rt->listeners[i];
+        if (l->conf->protocol != CONF_HTTP)
+            continue;
         int r = _fits(l->conf) ? _publish_listener(k, rt, l, p) : -ENAMETOOLONG;
         if (r)
             log_warn("listener %s: userspace path only: %s", l->conf->name, strerror(-r));

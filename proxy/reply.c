@@ -62,5 +62,5 @@ void reply(struct downstream *d, unsigned status, const char *body, bool close, 
     conn_put(&d->c, head, (size_t)n);
     if (!bodyless && !to_head)
         conn_put(&d->c, body, strlen(body));
-    stat_add(&d->c.worker->stats.listeners[d->listener_id].responses, 1);
+    stat_add(&d->c.worker->stats.listeners[d->c.listener_id].responses, 1);
 }

@@ -68,7 +68,7 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
         return false;
     }
     x->started = true;
-    stat_add(&w->stats.listeners[x->d->listener_id].responses, 1);
+    stat_add(&w->stats.listeners[x->d->c.listener_id].responses, 1);
     return true;
 }
 
@@ -100,7 +100,7 @@ static size_t _head(struct exchange *x, const char *data, size_t len)
             return len;
         }
         x->started = true;
-        stat_add(&x->d->c.worker->stats.listeners[x->d->listener_id].responses, 1);
+        stat_add(&x->d->c.worker->stats.listeners[x->d->c.listener_id].responses, 1);
         _put_head(x, data, &m, false, 0);
         tunnel_begin(x);
     } else if (m.status < 200) {

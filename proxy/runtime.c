@@ -85,6 +85,46 @@ static int _schedule(struct rt_cluster *c)
     return 0;
 }
 
+_Static_assert((int)CONF_HASH_JENKINS == (int)REDIS_HASH_JENKINS &&
+                   (int)_CONF_HASH_MAX == (int)_REDIS_HASH_MAX,
+               "both name the same hash functions");
+
+/* Which endpoint has which keys, for a cluster of Redis shards. */
+static int _build_ring(struct rt_cluster *c)
+{
+    struct redis_ring_conf conf = {.hash = (enum redis_hash)c->conf->hash,
+                                   .tag = {c->conf->hash_tag[0], c->conf->hash_tag[1]},
+                                   .n_endpoints = (uint32_t)c->conf->n_endpoints};
+    switch (c->conf->lb_policy) {
+    case CONF_CRC16_SLOTS:
+        conf.distribution = REDIS_CRC16_SLOTS;
+        break;
+    case CONF_KETAMA:
+        conf.distribution = REDIS_KETAMA;
+        break;
+    case CONF_MODULA:
+        conf.distribution = REDIS_MODULA;
+        break;
+    case CONF_MAGLEV:
+        conf.distribution = REDIS_MAGLEV;
+        break;
+    default:
+        return 0;
+    }
+    struct redis_ring_endpoint *endpoints = calloc(conf.n_endpoints, sizeof(*endpoints));
+    if (!endpoints)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < conf.n_endpoints; i++) {
+        const struct conf_endpoint *e = &c->conf->endpoints[i];
+        endpoints[i].name = e->name ? e->name : e->address.text;
+        endpoints[i].weight = e->weight;
+    }
+    conf.endpoints = endpoints;
+    int r = redis_ring_new(&conf, &c->ring);
+    free(endpoints);
+    return r;
+}
+
 static int _build_cluster(struct rt_cluster *c, const struct conf_cluster *conf)
 {
     c->conf = conf;
@@ -100,7 +140,8 @@ static int _build_cluster(struct rt_cluster *c, const struct conf_cluster *conf)
         if (r)
             return r;
     }
-    return _schedule(c);
+    int r = _build_ring(c);
+    return r ? r : _schedule(c);
 }
 
 static void _free(struct runtime *rt)
@@ -108,6 +149,7 @@ static void _free(struct runtime *rt)
     for (size_t i = 0; rt->clusters && i < rt->conf->n_clusters; i++) {
         free(rt->clusters[i].endpoints);
         free(rt->clusters[i].schedule);
+        redis_ring_free(&rt->clusters[i].ring);
     }
     free(rt->clusters);
     free(rt->listeners);

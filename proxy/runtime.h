@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "conf/conf.h"
+#include "parsers/redis_ring.h"
 
 /** An endpoint address, known by a small id that survives reloads. */
 struct rt_endpoint {
@@ -22,6 +23,7 @@ struct rt_cluster {
     struct rt_endpoint *endpoints;
     uint16_t *schedule; /**< Indexes into endpoints: smooth weighted round robin. */
     uint32_t schedule_len;
+    struct redis_ring *ring;  /**< Of a cluster for Redis; NULL otherwise. */
     uint32_t kernel_id;       /**< In the kernel path's cluster table, UINT32_MAX without. */
     atomic_uint *position;    /**< Next place in the schedule; shared with the kernel path. */
     atomic_uint own_position; /**< `position` points here without a kernel path. */

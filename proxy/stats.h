@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "parsers/redis_commands.h"
 #include "runtime.h"
 
 typedef _Atomic uint64_t stat_t;
@@ -19,6 +20,7 @@ struct listener_stats {
     stat_t errors;   /**< Own error answers. */
     stat_t promoted; /**< Connections given to the kernel path for the first time. */
     stat_t returned; /**< Connections given back to it after a fallback. */
+    stat_t commands[_REDIS_POLICY_MAX + 1]; /**< Redis: by policy; the last: forwarded writes. */
 };
 
 struct endpoint_stats {
@@ -27,6 +29,8 @@ struct endpoint_stats {
     stat_t requests;
     stat_t active; /**< Gauge: upstream connections. */
     stat_t retries;
+    stat_t errors;    /**< Redis: error replies. */
+    stat_t ejections; /**< Redis: times it was taken out of use. */
 };
 
 struct stats {

@@ -6,16 +6,17 @@
 #include "kernel_internal.h"
 #include "worker.h"
 
-void takeover(struct downstream *d, struct upstream *u, const struct slot *ds, const struct slot *us)
+void takeover(struct conn *down, struct conn *up, const struct slot *ds, const struct slot *us)
 {
     static _Thread_local struct http1_message m;
+    struct downstream *d = downstream_of(down);
     const struct http1_limits limits = {
         .header_bytes = HTTP1_WINDOW, .header_count = HTTP1_FIELDS_MAX, .target_bytes = HTTP1_WINDOW};
     /* The window holds the outstanding request's head: programs frame no other while the
      * lease lasts. */
     const char *head = (const char *)ds->window.bytes;
     bool known = !http1_parse_request(head, ds->head.head_len, &limits, &m);
-    struct exchange *x = exchange_adopt(d, u, head, known ? &m : NULL);
+    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL);
     x->is_head = us->to_head;
     x->body = ds->head.content_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE;
     x->remaining = ds->remaining;

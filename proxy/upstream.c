@@ -10,7 +10,7 @@
 #include "kpath.h"
 #include "worker.h"
 
-struct upstream *upstream_of(struct conn *c)
+struct upstream *upstream_of(const struct conn *c)
 {
     return (struct upstream *)((char *)c - offsetof(struct upstream, c));
 }
@@ -34,7 +34,7 @@ static bool _full(struct worker *w, uint32_t endpoint)
 /* Takes an idle connection out of its list. */
 static void _unpark(struct upstream *u)
 {
-    struct upstream_pool *p = _pool(u->c.worker, u->endpoint);
+    struct upstream_pool *p = _pool(u->c.worker, u->c.endpoint);
     if (!u->idle.tqe_prev)
         return;
     TAILQ_REMOVE(&p->idle, u, idle);
@@ -94,13 +94,6 @@ static void _broken(struct conn *c, int err)
         response_eof(x, err);
 }
 
-static void _connected(struct conn *c)
-{
-    struct upstream *u = upstream_of(c);
-    if (u->x)
-        upstream_clock(u->x);
-}
-
 static void _congested(struct conn *c)
 {
     struct exchange *x = upstream_of(c)->x;
@@ -144,21 +137,50 @@ static void _expired(struct conn *c)
     }
 }
 
+static bool _idle(const struct conn *c)
+{
+    return !upstream_of(c)->x;
+}
+
+static void _clock(struct conn *c)
+{
+    if (upstream_of(c)->x)
+        upstream_clock(upstream_of(c)->x);
+}
+
+static void _cancel(struct conn *c)
+{
+    struct exchange *x = upstream_of(c)->x;
+    if (x)
+        exchange_cancel(x);
+    else
+        conn_close(c, true);
+}
+
+static void _park(struct conn *c)
+{
+    upstream_park(upstream_of(c));
+}
+
 static const struct conn_ops _ops = {
     .input = _input,
     .eof = _eof,
     .broken = _broken,
-    .connected = _connected,
+    .connected = _clock,
     .congested = _congested,
     .drained = _drained,
     .expired = _expired,
+    .idle = _idle,
+    .clock = _clock,
+    .cancel = _cancel,
+    .park = _park,
 };
 
 static void _release(struct conn *c)
 {
     struct upstream *u = upstream_of(c);
     struct worker *w = c->worker;
-    stat_add(&w->stats.endpoints[u->endpoint].active, -1);
+    stat_add(&w->stats.endpoints[u->c.endpoint].active, -1);
     free(u);
     worker_conn_gone(w);
 }
@@ -190,7 +212,7 @@ void upstream_bind(struct exchange *x, struct upstream *u)
 static void _bind(struct exchange *x, struct upstream *u)
 {
     upstream_bind(x, u);
-    stat_add(&u->c.worker->stats.endpoints[u->endpoint].requests, 1);
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
 }
 
 static int _connect(struct exchange *x)
@@ -210,10 +232,9 @@ static int _connect(struct exchange *x)
     conn_bound_buffers(fd, x->runtime->conf->limits.buffer);
     conn_init(&u->c, w, fd, &_ops, _release);
     u->c.upstream = true;
-    u->endpoint = x->endpoint->id;
-    u->pool_index = UINT32_MAX;
-    stat_add(&w->stats.endpoints[u->endpoint].connects, 1);
-    stat_add(&w->stats.endpoints[u->endpoint].active, 1);
+    u->c.endpoint = x->endpoint->id;
+    stat_add(&w->stats.endpoints[u->c.endpoint].connects, 1);
+    stat_add(&w->stats.endpoints[u->c.endpoint].active, 1);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
         int err = errno;
         if (err != EINPROGRESS) {
@@ -252,11 +273,11 @@ void upstream_drop(struct exchange *x)
 void upstream_park(struct upstream *u)
 {
     struct worker *w = u->c.worker;
-    struct upstream_pool *p = _pool(w, u->endpoint);
+    struct upstream_pool *p = _pool(w, u->c.endpoint);
     const struct conf *conf = w->runtime->conf;
     if (u->c.dead || u->idle.tqe_prev)
         return;
-    if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->endpoint)) {
+    if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->c.endpoint)) {
         _destroy(u);
         return;
     }
@@ -277,13 +298,7 @@ void upstream_release(struct exchange *x)
         return;
     struct worker *w = u->c.worker;
     if (donate && !u->c.eof_seen && !u->c.out && !w->draining &&
-        kpath_pooled(w, u->endpoint) < w->runtime->conf->limits.idle_upstreams && kpath_donate(u))
+        kpath_pooled(w, u->c.endpoint) < w->runtime->conf->limits.idle_upstreams && kpath_donate(&u->c))
         return;
     upstream_park(u);
-}
-
-void upstream_pools_free(struct worker *w)
-{
-    free(w->pools);
-    w->pools = NULL;
 }

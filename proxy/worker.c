@@ -10,10 +10,17 @@
 #include <unistd.h>
 
 #include "http.h"
+#include "redis.h"
 #include "kpath.h"
 #include "log.h"
 #include "runtime.h"
 #include "server.h"
+
+/* Takes an accepted, non-blocking socket, by the listener's protocol. */
+static void (*const _accepted[])(struct worker_listener *l, int fd) = {
+    [CONF_HTTP] = downstream_new,
+    [CONF_REDIS] = redis_client_new,
+};
 
 /** Connections accepted in one go before the loop looks at the others. */
 #define ACCEPT_BATCH 64
@@ -50,7 +57,7 @@ static void _on_accept(evutil_socket_t fd, short what, void *arg)
         else {
             int c = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (c >= 0) {
-                downstream_new(l, c);
+                _accepted[l->rt->conf->protocol](l, c);
                 continue;
             }
         }
@@ -65,23 +72,36 @@ static void _on_accept(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* The listener's connections end after what they are doing. */
+static void _drain_connections(struct worker *w, struct worker_listener *l)
+{
+    struct conn *c = TAILQ_FIRST(&w->conns);
+    while (c) {
+        if (c->upstream || c->listener != l) {
+            c = TAILQ_NEXT(c, link);
+            continue;
+        }
+        c->ops->drain(c);
+        c->listener = NULL;
+        c = TAILQ_FIRST(&w->conns); /* Ending one may end others: start over. */
+    }
+}
+
 static void _close_listener(struct worker *w, struct worker_listener *l)
 {
     event_del(&l->ev);
     close(l->fd);
     TAILQ_REMOVE(&w->listeners, l, link);
-    /* Its connections end after what they are doing. Ending one may end others: start over. */
-    struct conn *c = TAILQ_FIRST(&w->conns);
-    while (c) {
-        if (c->upstream || downstream_of(c)->listener != l) {
-            c = TAILQ_NEXT(c, link);
-            continue;
-        }
-        downstream_drain(downstream_of(c));
-        downstream_of(c)->listener = NULL;
-        c = TAILQ_FIRST(&w->conns);
-    }
+    _drain_connections(w, l);
     free(l);
+}
+
+/* The listener goes on with a new configuration. */
+static void _renew_listener(struct worker *w, struct worker_listener *l, struct rt_listener *rt)
+{
+    if (l->rt->conf->protocol != rt->conf->protocol)
+        _drain_connections(w, l);
+    l->rt = rt;
 }
 
 /* Takes over the sockets that the server opened for this worker. */
@@ -97,7 +117,7 @@ static void _open_listeners(struct worker *w)
         int fd = server_take_socket(w->server, w->id, rt);
         if (fd < 0) { /* Kept from the configuration before. */
             if (found)
-                found->rt = rt;
+                _renew_listener(w, found, rt);
             continue;
         }
         l = calloc(1, sizeof(*l));
@@ -118,13 +138,8 @@ static void _drain_timeout(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct conn *c;
-    while ((c = TAILQ_FIRST(&w->conns))) {
-        struct exchange *x = c->upstream ? upstream_of(c)->x : downstream_of(c)->x;
-        if (x)
-            exchange_cancel(x);
-        else
-            conn_close(c, true);
-    }
+    while ((c = TAILQ_FIRST(&w->conns)))
+        c->ops->cancel(c);
 }
 
 static void _begin_drain(struct worker *w)
@@ -215,12 +230,8 @@ static int _init(struct worker *w)
     event_config_free(ec);
     w->rbuf = malloc(WORKER_RBUF);
     w->stage = malloc(WORKER_STAGE);
-    w->n_pools = RUNTIME_ENDPOINTS_MAX;
-    w->pools = calloc(w->n_pools, sizeof(*w->pools));
-    if (!w->base || !w->rbuf || !w->stage || !w->pools)
+    if (!w->base || !w->rbuf || !w->stage)
         return -ENOMEM;
-    for (size_t i = 0; i < w->n_pools; i++)
-        TAILQ_INIT(&w->pools[i].idle);
     TAILQ_INIT(&w->listeners);
     TAILQ_INIT(&w->conns);
     TAILQ_INIT(&w->graves);
@@ -228,7 +239,8 @@ static int _init(struct worker *w)
     event_assign(&w->notify, w->base, -1, 0, _on_notify, w);
     event_assign(&w->accept_retry, w->base, -1, 0, _on_accept_retry, w);
     event_assign(&w->drain_timer, w->base, -1, 0, _drain_timeout, w);
-    return 0;
+    int r = http_worker_init(w);
+    return r ? r : redis_worker_init(w);
 }
 
 int worker_start(struct worker *w, struct server *s, unsigned id, struct runtime *rt)
@@ -263,8 +275,8 @@ void worker_join(struct worker *w)
     pthread_join(w->thread, NULL);
     conn_reap(w);
     kpath_worker_free(w);
-    exchange_free_list(w);
-    upstream_pools_free(w);
+    http_worker_free(w);
+    redis_worker_free(w);
     event_base_free(w->base);
     free(w->rbuf);
     free(w->stage);

@@ -20,9 +20,10 @@
 
 struct exchange;
 struct kpath_worker;
+struct redis_worker;
 struct runtime;
 struct server;
-struct upstream;
+struct upstream_pool;
 
 TAILQ_HEAD(conn_list, conn);
 
@@ -54,10 +55,10 @@ struct worker {
     atomic_uint reloads;     /**< Configurations switched to. */
     atomic_uint connections; /**< Downstream, live. */
 
-    struct exchange *free_exchanges;
-    struct upstream_pool *pools; /**< By endpoint id. */
-    size_t n_pools;
-    struct kpath_worker *kpath; /**< NULL without a kernel path. */
+    struct exchange *free_exchanges; /**< HTTP's (http.h). */
+    struct upstream_pool *pools;     /**< HTTP's, by endpoint id. */
+    struct kpath_worker *kpath;      /**< NULL without a kernel path. */
+    struct redis_worker *redis; /**< See redis_worker.h. */
     struct stats stats;
 
     char *rbuf; /**< What the last recv() brought; valid during one callback. */

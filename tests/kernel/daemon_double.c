@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/takeover.h"
 #include "proxy/worker.h"
 
 #define NODES 32
@@ -29,16 +28,6 @@ static struct node *_node(struct conn *c)
 }
 
 /* What kpath.c calls ------------------------------------------------------------------- */
-
-struct downstream *downstream_of(struct conn *c)
-{
-    return &_node(c)->d;
-}
-
-struct upstream *upstream_of(struct conn *c)
-{
-    return &_node(c)->u;
-}
 
 static void _append(struct node *n, const void *data, size_t len)
 {
@@ -94,19 +83,24 @@ void conn_close(struct conn *c, bool reset)
     c->dead = true;
 }
 
-void downstream_clock(struct downstream *d)
+static bool _idle(const struct conn *c)
 {
-    (void)d;
+    return !((const struct node *)c)->partner;
 }
 
-void upstream_park(struct upstream *u)
+static void _clock(struct conn *c)
 {
-    _node(&u->c)->parked = true;
+    (void)c;
 }
 
-void takeover(struct downstream *d, struct upstream *u, const struct slot *ds, const struct slot *us)
+static void _park(struct conn *u)
 {
-    struct node *dn = _node(&d->c), *un = _node(&u->c);
+    _node(u)->parked = true;
+}
+
+static void _takeover(struct conn *d, struct conn *u, const struct slot *ds, const struct slot *us)
+{
+    struct node *dn = _node(d), *un = _node(u);
     dn->partner = un;
     un->partner = dn;
     un->parked = false;
@@ -115,6 +109,13 @@ void takeover(struct downstream *d, struct upstream *u, const struct slot *ds, c
     dn->response = us->remaining;
     _counts.takeovers++;
 }
+
+static const struct conn_ops _ops = {
+    .idle = _idle,
+    .clock = _clock,
+    .takeover = _takeover,
+    .park = _park,
+};
 
 /* Life --------------------------------------------------------------------------------- */
 
@@ -167,13 +168,14 @@ struct node *daemon_add(bool upstream)
     n->c.slot = SLOT_NONE;
     n->c.reading = true;
     n->c.upstream = upstream;
+    n->c.ops = &_ops;
     _nodes[_n_nodes++] = n;
     if (upstream) {
-        n->u.pool_index = UINT32_MAX;
-        assert_true(kpath_donate(&n->u));
+        n->c.pool_index = UINT32_MAX;
+        assert_true(kpath_donate(&n->c));
     } else {
-        n->d.listener = &_listener;
-        kpath_promote(&n->d);
+        n->c.listener = &_listener;
+        kpath_promote(&n->c);
         assert_true(n->c.kernel);
     }
     return n;
@@ -235,9 +237,9 @@ static void _finish(struct node *d)
     struct node *u = d->partner;
     d->partner = u->partner = NULL;
     d->started = false;
-    d->d.requests++;
+    d->c.requests++;
     _counts.exchanges++;
-    if (u->in_len || !kpath_donate(&u->u))
+    if (u->in_len || !kpath_donate(&u->c))
         u->parked = true;
 }
 
@@ -289,8 +291,8 @@ static void _downstream(struct node *d, uint32_t *random_state)
         _exchange(d);
     } else if (!d->in_len && _writable(d) && daemon_random(random_state, 2)) {
         /* How long a connection stays in userspace after a fallback is not the matter here. */
-        d->d.penalty = d->d.promote_at = 0;
-        kpath_promote(&d->d);
+        d->c.penalty = d->c.promote_at = 0;
+        kpath_promote(&d->c);
     }
 }
 
@@ -301,7 +303,7 @@ static void _upstream(struct node *u, uint32_t *random_state)
     if (u->in_len) {
         _counts.strays += u->in_len;
         u->in_len = 0;
-    } else if (daemon_random(random_state, 4) == 0 && kpath_donate(&u->u)) {
+    } else if (daemon_random(random_state, 4) == 0 && kpath_donate(&u->c)) {
         u->parked = false;
     }
 }

@@ -1,23 +1,19 @@
 /*
- * The daemon, small: the real proxy/kpath.c with connections that are just buffers around it. It
- * takes connections, carries exchanges on in userspace where the kernel path left them, and
- * gives connections back. One thread; the message formats are those of test_stress.c.
+ * The daemon, small: the real proxy/kpath.c and proxy/leave.c with connections that are just buffers around
+ * it. It takes connections, carries exchanges on in userspace where the kernel path left them, and gives
+ * connections back. One thread; the message formats are those of test_stress.c.
  */
 #pragma once
 
 #include "kernel_helper.h"
 
-#include "proxy/http.h"
+#include "proxy/conn.h"
 #include "proxy/kpath.h"
 
 struct node {
-    union {
-        struct conn c; /**< First in both. */
-        struct downstream d;
-        struct upstream u;
-    };
-    int far;     /**< The client's or server's end. */
-    uint8_t *in; /**< Read and not yet forwarded. */
+    struct conn c; /**< First. */
+    int far;       /**< The client's or server's end. */
+    uint8_t *in;   /**< Read and not yet forwarded. */
     size_t in_len;
     struct node *partner; /**< Other side of an exchange in userspace. */
     uint64_t request;     /**< Downstream: request bytes to forward. */

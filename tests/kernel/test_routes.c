@@ -233,8 +233,30 @@ static void test_tables_equal_list(void **state)
     assert_true(_count(b->k->skel->maps.routes, sizeof(struct route_key)) <= 2 * LISTENERS * 10 * 11);
 }
 
+/* Redis is userspace's: neither its listeners nor its clusters go into the tables. */
+static void test_redis_stays_out(void **state)
+{
+    struct bench *b = *state;
+    struct runtime *rt = _generate();
+    struct conf_listener *l = &rt->conf->listeners[1];
+    struct conf_route *routes = l->routes;
+    size_t n_routes = l->n_routes;
+    for (size_t i = 0; i < rt->conf->n_clusters; i++)
+        rt->conf->clusters[i].lb_policy = i ? CONF_ROUND_ROBIN : CONF_KETAMA;
+    l->protocol = CONF_REDIS;
+    l->routes = NULL;
+    l->n_routes = 0;
+    kernel_publish(b->k, rt);
+    assert_int_equal(rt->listeners[1].kernel_id, UINT32_MAX);
+    assert_int_equal(rt->clusters[0].kernel_id, UINT32_MAX);
+    assert_int_not_equal(rt->clusters[1].kernel_id, UINT32_MAX);
+    l->routes = routes;
+    l->n_routes = n_routes;
+    runtime_unref(&rt);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {BENCH_TEST(test_tables_equal_list)};
+    const struct CMUnitTest tests[] = {BENCH_TEST(test_tables_equal_list), BENCH_TEST(test_redis_stays_out)};
     return BENCH_MAIN("routes", tests);
 }

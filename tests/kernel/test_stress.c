@@ -174,7 +174,7 @@ static bool _is_settled(struct bench *b, const struct node *n)
     uint64_t w = slot_owner(&b->k->slots[n->c.slot]);
     if (owner_lease(w) || (w & (OWNER_USER | OWNER_BUSY)))
         return false;
-    uint32_t at = n->c.upstream ? n->u.pool_index : 0;
+    uint32_t at = n->c.upstream ? n->c.pool_index : 0;
     return !n->c.upstream || (b->k->pools[0].idle[at / 64] >> (at % 64) & 1);
 }
 

@@ -290,6 +290,33 @@ static void _examples(void **state)
     conf_unload(&l);
 }
 
+/** What the comments call a default is one: the second listener and cluster leave it out. */
+static void _redis_example(void **state)
+{
+    struct loaded l = _load_example("redis-splitter.yaml");
+    const struct conf_listener *listeners = l.conf->listeners;
+    const struct conf_cluster *clusters = l.conf->clusters;
+
+    assert_int_equal(listeners[0].protocol, CONF_REDIS);
+    assert_int_equal(listeners[0].cluster, 0);
+    assert_string_equal(listeners[0].redis.user, "app");
+    assert_null(listeners[1].redis.user);
+    assert_int_equal(listeners[0].redis.on_ejected, listeners[1].redis.on_ejected);
+    assert_int_equal(listeners[0].redis.idle_timeout, listeners[1].redis.idle_timeout);
+    assert_int_equal(listeners[0].redis.max_multibulk, listeners[1].redis.max_multibulk);
+    assert_int_equal(listeners[0].redis.max_bulk, listeners[1].redis.max_bulk);
+
+    assert_int_equal(clusters[0].lb_policy, CONF_CRC16_SLOTS);
+    assert_int_equal(clusters[1].lb_policy, CONF_KETAMA);
+    assert_int_equal(clusters[0].redis.connections, clusters[1].redis.connections);
+    assert_int_equal(clusters[0].redis.max_failures, clusters[1].redis.max_failures);
+    assert_int_equal(clusters[0].redis.retry_after, clusters[1].redis.retry_after);
+    assert_int_equal(clusters[0].endpoints[0].weight, clusters[0].endpoints[1].weight);
+    assert_int_equal(clusters[1].hash, CONF_HASH_FNV1A_64);
+    assert_string_equal(clusters[1].endpoints[1].name, "pool-b");
+    conf_unload(&l);
+}
+
 static void _frees(void **state)
 {
     struct conf *conf = NULL;
@@ -304,9 +331,9 @@ static void _frees(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(_full_globals), cmocka_unit_test(_full_listeners), cmocka_unit_test(_full_clusters),
-        cmocka_unit_test(_defaults),     cmocka_unit_test(_chain),          cmocka_unit_test(_examples),
-        cmocka_unit_test(_frees),
+        cmocka_unit_test(_full_globals),  cmocka_unit_test(_full_listeners), cmocka_unit_test(_full_clusters),
+        cmocka_unit_test(_defaults),      cmocka_unit_test(_chain),          cmocka_unit_test(_examples),
+        cmocka_unit_test(_redis_example), cmocka_unit_test(_frees),
     };
 
     return cmocka_run_group_tests(tests, conf_enter_dir, conf_leave_dir);

@@ -64,15 +64,13 @@ static void _listeners(void **state)
          "2: listeners[0].routes: missing, expected a list of at least 1 route"},
         {WEB "    cluster: c\n" CLUSTER("c", "127.0.0.1:1"),
          "8: listeners[1].endpoints: unknown key, expected one "
-         "of: name, address, protocol, routes, cluster\n"
+         "of: name, address, protocol, routes, cluster, redis\n"
          "8: listeners[1].address: missing, expected a string"},
         {WEB "    cluster: c\nclusters:\n" CLUSTER("c", "127.0.0.1:1"),
          "7: listeners[0].cluster: only for the protocols redis and tcp, expected routes that name a "
          "cluster"},
-        {"listeners:\n  - name: a\n    address: \"127.0.0.1:1\"\n    protocol: redis\n    cluster: c\n",
-         "4: listeners[0].protocol: protocol \"redis\" is not available in this version, expected http"},
-        {WEB "    protocol: tcp\n",
-         "7: listeners[0].protocol: protocol \"tcp\" is not available in this version, expected http"},
+        {WEB "    protocol: tcp\n", "7: listeners[0].protocol: protocol \"tcp\" is not available in this "
+                                    "version, expected http or redis"},
         {WEB "    protocol: http2\n",
          "7: listeners[0].protocol: \"http2\" is not known, expected one of: http, redis, tcp"},
     };
@@ -140,7 +138,9 @@ static void _actions(void **state)
     RUN(rows);
 }
 
-#define NO_POLICY " is not available in this version, expected round_robin"
+#define NO_POLICY                                                                                            \
+    " is not available in this version, expected round_robin, or for redis listeners crc16_slots, ketama, "  \
+    "modula or maglev"
 
 static void _clusters(void **state)
 {
@@ -160,13 +160,13 @@ static void _clusters(void **state)
         {CLUSTERS(CLUSTER("c", "127.0.0.1:1") CLUSTER("c", "127.0.0.1:2")),
          "9: clusters[1].name: clusters[0] has the name \"c\" too, expected a unique name"},
         {CLUSTERS("  - { name: c, lb_policy: random, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"
-                  "  - { name: d, lb_policy: crc16_slots, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
+                  "  - { name: d, lb_policy: least_request, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
          "8: clusters[0].lb_policy: lb_policy \"random\"" NO_POLICY "\n"
-         "9: clusters[1].lb_policy: lb_policy \"crc16_slots\"" NO_POLICY},
+         "9: clusters[1].lb_policy: lb_policy \"least_request\"" NO_POLICY},
         {CLUSTERS("  - { name: c, lb_policy: best, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
          "8: clusters[0].lb_policy: \"best\" is not known, expected one of: round_robin, random, "
          "least_request, "
-         "maglev, crc16_slots"},
+         "maglev, crc16_slots, ketama, modula"},
     };
 
     RUN(rows);

@@ -17,22 +17,28 @@
 
 #define MIB (1 << 20)
 
-static const char _good[] = "workers: 1\n"
-                            "datapath: { kernel: auto, bypass: off, connections: 64 }\n"
-                            "admin: { address: \"127.0.0.1:1\" }\n"
-                            "limits: { header_bytes: 1KiB, header_count: 3 }\n"
-                            "timeouts: { idle: 1s }\n"
-                            "listeners:\n"
-                            "  - name: web\n"
-                            "    address: \"127.0.0.1:8080\"\n"
-                            "    routes:\n"
-                            "      - match: { host: a.b, path: /x }\n"
-                            "        cluster: c\n"
-                            "      - match: { path_prefix: / }\n"
-                            "        respond: { status: 200, body: \"x\\ty\" }\n"
-                            "clusters:\n"
-                            "  - name: c\n"
-                            "    endpoints: [ { address: \"127.0.0.1:2\", weight: 2 } ]\n";
+static const char _good[] =
+    "workers: 1\n"
+    "datapath: { kernel: auto, bypass: off, connections: 64 }\n"
+    "admin: { address: \"127.0.0.1:1\" }\n"
+    "limits: { header_bytes: 1KiB, header_count: 3 }\n"
+    "timeouts: { idle: 1s }\n"
+    "listeners:\n"
+    "  - name: web\n"
+    "    address: \"127.0.0.1:8080\"\n"
+    "    routes:\n"
+    "      - match: { host: a.b, path: /x }\n"
+    "        cluster: c\n"
+    "      - match: { path_prefix: / }\n"
+    "        respond: { status: 200, body: \"x\\ty\" }\n"
+    "  - { name: r, address: \"127.0.0.1:3\", protocol: redis, cluster: k,\n"
+    "      redis: { auth: { user: u, password: p }, idle_timeout: 0s, max_bulk: 1KiB } }\n"
+    "clusters:\n"
+    "  - { name: k, lb_policy: ketama, hash: md5, hash_tag: \"{}\",\n"
+    "      redis: { auth: { password_file: /proc/version }, connections: 2 },\n"
+    "      endpoints: [ { address: \"127.0.0.1:4\", name: n } ] }\n"
+    "  - name: c\n"
+    "    endpoints: [ { address: \"127.0.0.1:2\", weight: 2 } ]\n";
 
 /** Each line is `t.yaml:LINE: path: text, expected text`. */
 static void _check_lines(const char *errors)

@@ -61,7 +61,8 @@ static void _structure(void **state)
          "2: listeners[0]: found a single value, expected a mapping of keys to values"},
         {"listeners:\n  - routes: []\n    adress: a\n",
          "2: listeners[0].routes: found 0 entries, expected at least 1\n"
-         "3: listeners[0].adress: unknown key, expected one of: name, address, protocol, routes, cluster\n"
+         "3: listeners[0].adress: unknown key, expected one of: name, address, protocol, routes, cluster, "
+         "redis\n"
          "2: listeners[0].name: missing, expected a string\n"
          "2: listeners[0].address: missing, expected a string"},
         {ROUTES("      - { cluster: x }\n"),

@@ -121,7 +121,15 @@ static void _release(struct conn *c)
     _of(c)->releases++;
 }
 
-static const struct conn_ops ops = {_input, _eof, _broken, _connected, _congested, _drained, _expired};
+static const struct conn_ops ops = {
+    .input = _input,
+    .eof = _eof,
+    .broken = _broken,
+    .connected = _connected,
+    .congested = _congested,
+    .drained = _drained,
+    .expired = _expired,
+};
 
 /* The worker ---------------------------------------------------------------------------- */
 

@@ -14,7 +14,7 @@
 #include "proxy/worker.h"
 
 static struct worker _worker;
-static struct downstream _downstream = {.c = {.worker = &_worker}, .listener_id = 3};
+static struct downstream _downstream = {.c = {.worker = &_worker, .listener_id = 3}};
 static char _out[8192];
 static size_t _len;
 

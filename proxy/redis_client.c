@@ -1,0 +1,453 @@
+/* The client's side: commands in, replies out in their order. */
+#include <ctype.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kpath.h"
+#include "log.h"
+#include "redis.h"
+#include "redis_worker.h"
+#include "worker.h"
+
+/** Commands that one client may have outstanding. */
+#define OUTSTANDING_MAX 1024
+
+/** The same, over several shards, to begin with: replies that overtake others are kept. */
+#define WINDOW_MIN 16
+
+struct redis_client *redis_client_of(struct conn *c)
+{
+    return (struct redis_client *)((char *)c - offsetof(struct redis_client, c));
+}
+
+const struct conf_redis_listener *redis_listener_conf(const struct redis_client *cl)
+{
+    return &cl->c.listener->rt->conf->redis;
+}
+
+struct rt_cluster *redis_cluster(const struct redis_client *cl)
+{
+    struct rt_listener *l = cl->c.listener->rt;
+    return &l->runtime->clusters[l->conf->cluster];
+}
+
+static struct listener_stats *_stats(struct redis_client *cl)
+{
+    return &cl->c.worker->stats.listeners[cl->c.listener_id];
+}
+
+/* Replies ----------------------------------------------------------------------------- */
+
+/* Nothing more will come and nothing is outstanding. */
+static void _settle(struct redis_client *cl)
+{
+    struct conn *c = &cl->c;
+    if (c->dead || c->closing || cl->head || cl->advancing)
+        return;
+    if (!cl->quit && c->listener && !(c->eof_seen && !cl->waiting))
+        return;
+    redis_unpin_all(cl);
+    conn_finish(c, true);
+}
+
+/* A queue that became empty tells whether its replies, while they waited, took little memory or much. */
+static void _adapt_window(struct redis_client *cl)
+{
+    uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
+    if (cl->buffered_most > limit / 2)
+        cl->window = cl->window > 1 ? cl->window / 2 : 1;
+    else if (cl->buffered_most < limit / 8 && cl->window < OUTSTANDING_MAX)
+        cl->window *= 2;
+    cl->buffered_most = 0;
+    cl->spread = false;
+}
+
+static bool _full(const struct redis_client *cl)
+{
+    return cl->outstanding >= OUTSTANDING_MAX || (cl->spread && cl->outstanding >= cl->window);
+}
+
+/* Reading goes on only now: not for each command by itself. */
+static bool _half_empty(const struct redis_client *cl)
+{
+    return cl->outstanding <= (cl->spread ? cl->window / 2 : OUTSTANDING_MAX / 2);
+}
+
+void redis_client_advance(struct redis_client *cl)
+{
+    struct worker *w = cl->c.worker;
+    struct redis_request *r;
+    if (cl->advancing)
+        return;
+    cl->advancing = true;
+    while ((r = cl->head) && (r->done || !r->collect)) {
+        if (r->reply_len) {
+            r->started = true;
+            conn_put(&cl->c, r->reply, r->reply_len);
+            redis_request_reply_taken(r);
+        }
+        if (!r->done)
+            break;
+        cl->head = r->next;
+        if (!cl->head)
+            cl->tail = &cl->head;
+        cl->outstanding--;
+        stat_add(&_stats(cl)->responses, 1);
+        redis_request_free(w, r);
+    }
+    cl->advancing = false;
+    if (cl->subs.held)
+        redis_pubsub_flush(cl);
+    redis_paused_resume(cl);
+    if (!cl->head) {
+        _adapt_window(cl);
+        cl->alone = false;
+        cl->blocked = false;
+        if (!cl->c.reading && !cl->blocked_on)
+            redis_client_resume(cl);
+        else
+            _settle(cl);
+    } else if (!cl->c.reading && !cl->waiting && !cl->c.out && _half_empty(cl)) {
+        redis_client_resume(cl);
+    }
+}
+
+void redis_client_reply(struct redis_client *cl, const char *data, size_t len)
+{
+    if (!cl->head) {
+        if (!cl->mute && !cl->mute_next)
+            conn_put(&cl->c, data, len);
+        cl->mute_next = false;
+        stat_add(&_stats(cl)->responses, 1);
+        return;
+    }
+    struct redis_request *r = redis_request_new(cl, NULL);
+    redis_request_bytes(r, data, len);
+    r->done = true;
+}
+
+void redis_client_replyf(struct redis_client *cl, const char *format, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    redis_client_reply(cl, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+void redis_client_error(struct redis_client *cl, const char *format, ...)
+{
+    char text[512] = "-";
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(text + 1, sizeof(text) - 3, format, ap);
+    va_end(ap);
+    size_t len = 1 + ((size_t)n < sizeof(text) - 3 ? (size_t)n : sizeof(text) - 4);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '\r' || text[i] == '\n')
+            text[i] = ' ';
+    }
+    memcpy(text + len, "\r\n", 2);
+    if (cl->tx.open)
+        cl->tx.dirty = true;
+    stat_add(&_stats(cl)->errors, 1);
+    redis_client_reply(cl, text, len + 2);
+}
+
+void redis_client_ok(struct redis_client *cl)
+{
+    redis_client_reply(cl, "+OK\r\n", 5);
+}
+
+/* Commands ---------------------------------------------------------------------------- */
+
+/* What a browser sends when it is made to talk to a Redis port (redis: server.c, securityWarningCommand). */
+static bool _is_http(const struct resp_request *in)
+{
+    const char *name = in->text + in->args[0].off;
+    size_t len = in->args[0].len;
+    return (len == 4 && strncasecmp(name, "post", 4) == 0) || (len == 5 && strncasecmp(name, "host:", 5) == 0);
+}
+
+static size_t _stream(struct redis_client *cl, const char *data, size_t len)
+{
+    size_t used = 0;
+    enum resp_result result = resp_stream_feed(&cl->stream, data, len, &cl->limits, &used);
+    if (cl->streaming)
+        redis_upstream_more(cl->streaming, data, used);
+    if (cl->c.dead || result == RESP_MORE)
+        return used;
+    cl->in_stream = false;
+    if (result == RESP_ERROR) {
+        /* What was sent of the command can not be taken back: its connection ends with it. */
+        struct redis_upstream *u = cl->streaming;
+        cl->streaming = NULL;
+        cl->quit = true;
+        if (u)
+            redis_upstream_fail(u, false, cl->stream.error);
+        return len;
+    }
+    cl->streaming = NULL;
+    _settle(cl);
+    return used;
+}
+
+static void _wait(struct redis_client *cl)
+{
+    cl->waiting = true;
+    conn_read(&cl->c, false);
+}
+
+/* Takes what is at the beginning of `data`. @return Bytes taken; 0: no more for now. */
+static size_t _take(struct redis_client *cl, const char *data, size_t len)
+{
+    enum redis_taken taken = REDIS_TAKEN;
+    struct resp_request *in = &cl->in;
+    enum resp_result result = resp_request_parse(in, data, len, &cl->limits);
+    if (result == RESP_ERROR) {
+        redis_client_error(cl, "ERR %s", in->error);
+        redis_client_quit(cl);
+        return len;
+    }
+    if (result == RESP_MORE) {
+        if (in->pos < REDIS_STREAM_MIN)
+            return 0;
+        size_t part = redis_command_stream(cl, data, &taken);
+        if (taken == REDIS_WAIT)
+            _wait(cl);
+        if (part)
+            resp_request_reset(in);
+        return part;
+    }
+    size_t size = in->size;
+    if (in->argc && _is_http(in)) {
+        log_warn("%s: HTTP on a Redis listener: connection closed",
+                 runtime_listener_name(cl->c.listener_id));
+        redis_client_close(cl, false);
+        return len;
+    }
+    if (in->argc)
+        taken = redis_command_take(cl);
+    resp_request_reset(in);
+    if (cl->c.dead)
+        return len;
+    if (taken == REDIS_WAIT) {
+        _wait(cl);
+        return 0;
+    }
+    return size;
+}
+
+static bool _may_take(const struct redis_client *cl)
+{
+    return !cl->waiting && !_full(cl) && !cl->c.out && cl->c.listener;
+}
+
+static size_t _input(struct conn *c, const char *data, size_t len)
+{
+    struct redis_client *cl = redis_client_of(c);
+    size_t used = 0;
+    if (cl->c.listener && redis_listener_conf(cl)->idle_timeout && !c->out)
+        conn_deadline(c, redis_listener_conf(cl)->idle_timeout);
+    while (used < len && !c->dead && c->reading) {
+        if (cl->quit || c->closing)
+            return len; /* Nobody's any more. */
+        size_t n = 0;
+        if (cl->in_stream)
+            n = _stream(cl, data + used, len - used);
+        else if (_may_take(cl))
+            n = _take(cl, data + used, len - used);
+        else
+            conn_read(c, false);
+        if (!n)
+            break;
+        used += n;
+    }
+    return c->dead ? len : used;
+}
+
+void redis_client_resume(struct redis_client *cl)
+{
+    struct conn *c = &cl->c;
+    if (c->dead || c->closing)
+        return;
+    cl->waiting = false;
+    conn_read(c, true);
+    conn_pump(c);
+    if (!c->dead)
+        _settle(cl);
+}
+
+void redis_client_quit(struct redis_client *cl)
+{
+    cl->quit = true;
+    _settle(cl);
+}
+
+void redis_client_close(struct redis_client *cl, bool reset)
+{
+    if (cl->c.dead)
+        return;
+    redis_client_leave(cl);
+    conn_close(&cl->c, reset);
+}
+
+/* Lets go of everything that names the client. */
+void redis_client_leave(struct redis_client *cl)
+{
+    if (cl->blocked_on) {
+        TAILQ_REMOVE(&cl->blocked_on->waiters, cl, blocked_link);
+        cl->blocked_on = NULL;
+    }
+    cl->streaming = NULL;
+    redis_requests_abandon(cl);
+    redis_unpin_all(cl);
+    redis_pubsub_reset(cl);
+    redis_transaction_reset(cl);
+}
+
+/* Events ------------------------------------------------------------------------------ */
+
+static void _eof(struct conn *c)
+{
+    struct redis_client *cl = redis_client_of(c);
+    /* Whoever waits for messages or for a list's next element, or is in the middle of a command, has
+     * left; whoever waits for replies may have closed one half only. */
+    if (cl->blocked || cl->in_stream || redis_pinned(cl, REDIS_PIN_MESSAGES)) {
+        redis_client_close(cl, false);
+        return;
+    }
+    if (!cl->head && !cl->waiting)
+        redis_unpin_all(cl);
+    _settle(cl);
+}
+
+static void _broken(struct conn *c, int err)
+{
+    (void)err;
+    redis_client_close(redis_client_of(c), true);
+}
+
+static void _congested(struct conn *c)
+{
+    conn_deadline(c, c->worker->runtime->conf->timeouts.write);
+}
+
+static void _drained(struct conn *c)
+{
+    struct redis_client *cl = redis_client_of(c);
+    conn_deadline(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0);
+    redis_paused_resume(cl);
+    if (!c->dead && !cl->waiting)
+        redis_client_resume(cl);
+}
+
+static void _expired(struct conn *c)
+{
+    struct redis_client *cl = redis_client_of(c);
+    if (c->kernel && !kpath_expired(c))
+        return;
+    if (c->out) {
+        redis_client_close(cl, true); /* It has not read for as long as it may. */
+    } else if (!cl->head && LIST_EMPTY(&cl->pins)) {
+        kpath_wake(c);
+        if (!c->dead && !cl->head && !conn_pending(c))
+            conn_finish(c, true);
+    }
+}
+
+static bool _idle(const struct conn *c)
+{
+    const struct redis_client *cl = (const struct redis_client *)((const char *)c - offsetof(struct redis_client, c));
+    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit;
+}
+
+static void _drain(struct conn *c)
+{
+    struct redis_client *cl = redis_client_of(c);
+    kpath_wake(c);
+    if (c->dead)
+        return;
+    /* What waits for messages or blocks has nothing to finish; half a command is none. */
+    if (cl->blocked || cl->in_stream) {
+        redis_client_close(cl, false);
+        return;
+    }
+    redis_client_quit(cl);
+}
+
+static void _cancel(struct conn *c)
+{
+    redis_client_close(redis_client_of(c), true);
+}
+
+static void _clock(struct conn *c)
+{
+    conn_deadline(c, c->listener ? redis_listener_conf(redis_client_of(c))->idle_timeout : 0);
+}
+
+static void _release(struct conn *c)
+{
+    struct redis_client *cl = redis_client_of(c);
+    struct worker *w = c->worker;
+    redis_client_leave(cl);
+    resp_request_free(&cl->in);
+    stat_add(&_stats(cl)->active, -1);
+    atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);
+    free(cl->name);
+    free(cl);
+    worker_conn_gone(w);
+}
+
+static const struct conn_ops _ops = {
+    .input = _input,
+    .eof = _eof,
+    .broken = _broken,
+    .congested = _congested,
+    .drained = _drained,
+    .expired = _expired,
+    .idle = _idle,
+    .drain = _drain,
+    .cancel = _cancel,
+    .clock = _clock,
+};
+
+void redis_client_new(struct worker_listener *l, int fd)
+{
+    struct worker *w = l->worker;
+    struct redis_client *cl = calloc(1, sizeof(*cl));
+    if (!cl) {
+        close(fd);
+        return;
+    }
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    conn_init(&cl->c, w, fd, &_ops, _release);
+    conn_gather(&cl->c);
+    cl->c.listener = l;
+    cl->c.listener_id = l->rt->id;
+    cl->tail = &cl->head;
+    LIST_INIT(&cl->pins);
+    cl->resp = 2;
+    cl->window = WINDOW_MIN;
+    cl->id = ++w->redis->next_id << REDIS_ID_SHIFT | w->id;
+    const struct conf_redis_listener *conf = redis_listener_conf(cl);
+    cl->authenticated = !conf->password;
+    cl->limits = (struct resp_limits){.multibulk = conf->max_multibulk,
+                                      .bulk = conf->max_bulk,
+                                      .unauthenticated = !cl->authenticated};
+    stat_add(&_stats(cl)->accepted, 1);
+    stat_add(&_stats(cl)->active, 1);
+    atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);
+    _clock(&cl->c);
+    conn_read(&cl->c, true);
+}

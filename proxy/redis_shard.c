@@ -1,0 +1,221 @@
+/* Shards: which connections a worker has to an endpoint, and whether the endpoint is used. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kpath.h"
+#include "log.h"
+#include "redis.h"
+#include "redis_worker.h"
+#include "worker.h"
+
+/** What all workers know of an endpoint. */
+static struct health {
+    atomic_uint failures;
+    _Atomic uint64_t ejected_until; /**< Monotonic ns; 0: not ejected. */
+} _health[RUNTIME_ENDPOINTS_MAX];
+
+/** Endpoints with an `ejected_until`: most of the time none. */
+static atomic_uint _n_ejected;
+
+/* Health ------------------------------------------------------------------------------ */
+
+bool redis_endpoint_ejected(uint32_t endpoint)
+{
+    if (!atomic_load_explicit(&_n_ejected, memory_order_relaxed))
+        return false;
+    return atomic_load_explicit(&_health[endpoint].ejected_until, memory_order_relaxed) > conn_now();
+}
+
+void redis_shard_failed(struct redis_shard *s, const char *why)
+{
+    struct health *h = &_health[s->endpoint];
+    snprintf(s->error, sizeof(s->error), "%s", why);
+    if (!s->max_failures)
+        return;
+    unsigned failures = atomic_fetch_add(&h->failures, 1) + 1;
+    if (failures < s->max_failures || redis_endpoint_ejected(s->endpoint))
+        return;
+    /* Once its time is over one more failure ejects it again. */
+    if (!atomic_exchange(&h->ejected_until, conn_now() + s->retry_after))
+        atomic_fetch_add(&_n_ejected, 1);
+    stat_add(&s->worker->stats.endpoints[s->endpoint].ejections, 1);
+    log_warn("endpoint %s: ejected after %u failures: %s", runtime_endpoint_name(s->endpoint), failures, why);
+}
+
+void redis_shard_answered(struct redis_shard *s)
+{
+    struct health *h = &_health[s->endpoint];
+    if (!atomic_load_explicit(&h->failures, memory_order_relaxed))
+        return;
+    atomic_store(&h->failures, 0);
+    if (atomic_exchange(&h->ejected_until, 0)) {
+        atomic_fetch_sub(&_n_ejected, 1);
+        log_info("endpoint %s: answers again", runtime_endpoint_name(s->endpoint));
+    }
+}
+
+static const struct rt_endpoint *_moved(const struct rt_cluster *cluster, uint32_t place)
+{
+    bool ejected[RUNTIME_ENDPOINTS_MAX];
+    for (size_t i = 0; i < cluster->conf->n_endpoints; i++)
+        ejected[i] = redis_endpoint_ejected(cluster->endpoints[i].id);
+    return &cluster->endpoints[redis_ring_endpoint(cluster->ring, place, ejected)];
+}
+
+const struct rt_endpoint *redis_place_endpoint(struct redis_client *cl, uint32_t place)
+{
+    const struct rt_cluster *cluster = redis_cluster(cl);
+    const struct rt_endpoint *e = &cluster->endpoints[redis_ring_endpoint(cluster->ring, place, NULL)];
+    if (redis_listener_conf(cl)->on_ejected == CONF_EJECTED_MOVE && redis_endpoint_ejected(e->id))
+        return _moved(cluster, place);
+    return e;
+}
+
+/* Connections ------------------------------------------------------------------------- */
+
+struct redis_shard *redis_shard_get(struct redis_client *cl, const struct rt_endpoint *e)
+{
+    struct worker *w = cl->c.worker;
+    struct redis_shard *s = w->redis->shards[e->id];
+    if (!s) {
+        s = calloc(1, sizeof(*s));
+        if (!s)
+            abort();
+        s->worker = w;
+        s->endpoint = e->id;
+        TAILQ_INIT(&s->idle[0]);
+        TAILQ_INIT(&s->idle[1]);
+        w->redis->shards[e->id] = s;
+    }
+    unsigned version = atomic_load_explicit(&w->reloads, memory_order_relaxed);
+    if (s->source == e && s->version == version)
+        return s;
+    /* As the configuration in use says, which may be newer than the shard. */
+    s->source = e;
+    s->version = version;
+    s->conf = &redis_cluster(cl)->conf->redis;
+    s->address = e->conf->address;
+    s->connections = s->conf->connections;
+    s->max_failures = s->conf->max_failures;
+    s->retry_after = s->conf->retry_after;
+    return s;
+}
+
+static struct redis_upstream *_connect(struct redis_shard *s, uint8_t resp, const char **why)
+{
+    int err;
+    if (redis_endpoint_ejected(s->endpoint)) {
+        *why = s->error[0] ? s->error : "ejected";
+        return NULL;
+    }
+    struct redis_upstream *u = redis_upstream_new(s, resp, &err);
+    if (!u) {
+        stat_add(&s->worker->stats.endpoints[s->endpoint].connect_failures, 1);
+        redis_shard_failed(s, strerror(err));
+        *why = s->error;
+    }
+    return u;
+}
+
+struct redis_upstream *redis_shard_shared(struct redis_shard *s, struct redis_client *cl, const char **why)
+{
+    struct redis_upstream **u = &s->shared[cl->resp - 2][(cl->id >> REDIS_ID_SHIFT) % s->connections];
+    if (!*u) {
+        *u = _connect(s, cl->resp, why);
+        if (*u)
+            (*u)->shared = true;
+    }
+    return *u;
+}
+
+static void _unlist(struct redis_upstream *u)
+{
+    if (u->listed) {
+        TAILQ_REMOVE(&u->shard->idle[u->resp - 2], u, idle);
+        u->shard->n_idle--;
+    }
+    u->listed = false;
+}
+
+static void _disown(struct redis_upstream *u)
+{
+    if (u->owner)
+        LIST_REMOVE(u, pins);
+    u->owner = NULL;
+    u->pin = REDIS_PIN_NONE;
+}
+
+void redis_shard_own(struct redis_upstream *u, struct redis_client *cl, enum redis_pin pin)
+{
+    _unlist(u);
+    u->owner = cl;
+    u->pin = pin;
+    LIST_INSERT_HEAD(&cl->pins, u, pins);
+}
+
+struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_client *cl, enum redis_pin pin,
+                                       const char **why)
+{
+    struct redis_upstream *u = TAILQ_FIRST(&s->idle[cl->resp - 2]);
+    if (!u)
+        u = _connect(s, cl->resp, why);
+    if (u)
+        redis_shard_own(u, cl, pin);
+    return u;
+}
+
+void redis_shard_unpin(struct redis_upstream *u, bool clean)
+{
+    struct redis_shard *s = u->shard;
+    _disown(u);
+    if (u->c.dead || u->listed || u->c.kernel)
+        return;
+    if (!clean || u->head || u->c.eof_seen || u->c.write_failed || u->c.out || u->c.worker->draining ||
+        s->n_idle >= u->c.worker->runtime->conf->limits.idle_upstreams) {
+        redis_upstream_fail(u, false, "no longer needed");
+        return;
+    }
+    TAILQ_INSERT_HEAD(&s->idle[u->resp - 2], u, idle);
+    u->listed = true;
+    s->n_idle++;
+    u->c.ops->clock(&u->c);
+    conn_read(&u->c, true);
+}
+
+void redis_shard_forget(struct redis_upstream *u)
+{
+    struct redis_shard *s = u->shard;
+    _unlist(u);
+    _disown(u);
+    for (unsigned i = 0; u->shared && i < REDIS_SHARED_MAX; i++) {
+        if (s->shared[u->resp - 2][i] == u)
+            s->shared[u->resp - 2][i] = NULL;
+    }
+}
+
+int redis_worker_init(struct worker *w)
+{
+    w->redis = calloc(1, sizeof(*w->redis));
+    if (!w->redis)
+        return -ENOMEM;
+    TAILQ_INIT(&w->redis->paused);
+    return 0;
+}
+
+void redis_worker_free(struct worker *w)
+{
+    struct redis_request *r;
+    if (!w->redis)
+        return;
+    while ((r = w->redis->free_requests)) {
+        w->redis->free_requests = r->next;
+        free(r);
+    }
+    for (size_t i = 0; i < RUNTIME_ENDPOINTS_MAX; i++)
+        free(w->redis->shards[i]);
+    free(w->redis);
+    w->redis = NULL;
+}
