@@ -193,11 +193,12 @@ static int _streams(const struct command *c, struct redis_keys *keys)
 static int _migrate(const struct command *c, struct redis_keys *keys)
 {
     static const struct option options[] = {{"AUTH", 1}, {"AUTH2", 2}};
-    if (c->args[3].len > 0)
-        return _push_one(keys, 3);
     for (uint32_t i = 6; i < c->argc; i = NEXT_OPTION(c, i, options)) {
-        if (_is(c, i, "KEYS"))
-            return i + 1 < c->argc ? _push(keys, i + 1, c->argc - i - 1, 1) : -EINVAL;
+        if (!_is(c, i, "KEYS"))
+            continue;
+        if (c->args[3].len > 0 || i + 1 == c->argc)
+            return -EINVAL;
+        return _push(keys, i + 1, c->argc - i - 1, 1);
     }
     return _push_one(keys, 3);
 }

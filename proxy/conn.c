@@ -10,15 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conn_internal.h"
 #include "kpath.h"
 #include "runtime.h"
 #include "worker.h"
 
 /** Longest wait for a peer to close after our FIN. */
 #define LINGER_NS (2ULL * 1000 * 1000 * 1000)
-
-/** Pieces above this size are not copied to the stage but written beside it. */
-#define STAGE_COPY_MAX 8192
 
 uint64_t conn_now(void)
 {
@@ -166,168 +164,7 @@ static void _on_readable(struct conn *c)
         conn_close(c, false);
 }
 
-/* Output ------------------------------------------------------------------------------ */
-
-size_t conn_backlog(const struct conn *c)
-{
-    return c->out ? evbuffer_get_length(c->out) : 0;
-}
-
-void conn_discard_output(struct conn *c)
-{
-    if (c->worker->stage_owner == c)
-        c->worker->stage_len = 0;
-    if (c->out)
-        evbuffer_free(c->out);
-    c->out = NULL;
-}
-
-static void _write_failed(struct conn *c)
-{
-    c->write_failed = true;
-    conn_discard_output(c);
-    if (c->writing)
-        event_del(&c->wev);
-    c->writing = false;
-    if (c->closing) {
-        conn_close(c, true);
-        return;
-    }
-    /* A client that can not be written to is gone. What a server sent before it went away may
-     * be a whole response: it is read first, now or when reading goes on. */
-    c->broken = !c->upstream || c->eof_seen;
-    if (c->broken || c->reading)
-        event_active(&c->rev, EV_READ, 0);
-}
-
-static void _queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
-{
-    if (!c->out)
-        c->out = evbuffer_new();
-    if (!c->out)
-        abort();
-    for (int i = 0; i < n; i++) {
-        if (skip >= iov[i].iov_len) {
-            skip -= iov[i].iov_len;
-            continue;
-        }
-        if (evbuffer_add(c->out, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip))
-            abort();
-        skip = 0;
-    }
-}
-
-static bool _may_write(const struct conn *c)
-{
-    return !c->leaving && !c->connecting;
-}
-
-static void _await_writable(struct conn *c)
-{
-    if (c->writing || c->leaving)
-        return;
-    c->writing = true;
-    event_add(&c->wev, NULL);
-}
-
-static void _writev(struct conn *c, const struct iovec *iov, int n)
-{
-    size_t total = 0, done = 0;
-    for (int i = 0; i < n; i++)
-        total += iov[i].iov_len;
-    if (c->dead || c->write_failed || !total)
-        return;
-    if (!c->out && _may_write(c)) {
-        struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
-        ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-            _write_failed(c);
-            return;
-        }
-        done = sent > 0 ? (size_t)sent : 0;
-        c->sent += done;
-        if (done == total)
-            return;
-    }
-    bool first = !c->out;
-    _queue(c, iov, n, done);
-    _await_writable(c);
-    if (first)
-        c->ops->congested(c);
-}
-
-void conn_flush(struct worker *w)
-{
-    struct conn *c = w->stage_owner;
-    if (!c)
-        return;
-    size_t len = w->stage_len;
-    w->stage_owner = NULL;
-    w->stage_len = 0;
-    struct iovec iov = {.iov_base = w->stage, .iov_len = len};
-    _writev(c, &iov, 1);
-}
-
-void conn_put(struct conn *c, const void *data, size_t len)
-{
-    struct worker *w = c->worker;
-    if (c->dead || c->write_failed || !len)
-        return;
-    if (w->stage_owner != c) {
-        conn_flush(w);
-        w->stage_owner = c;
-    }
-    if (len <= STAGE_COPY_MAX && w->stage_len + len <= WORKER_STAGE) {
-        memcpy(w->stage + w->stage_len, data, len);
-        w->stage_len += len;
-        return;
-    }
-    struct iovec iov[2] = {{.iov_base = w->stage, .iov_len = w->stage_len},
-                           {.iov_base = (void *)data, .iov_len = len}};
-    w->stage_owner = NULL;
-    w->stage_len = 0;
-    _writev(c, iov, 2);
-}
-
-void conn_puts(struct conn *c, const char *text)
-{
-    conn_put(c, text, strlen(text));
-}
-
-static void _end(struct conn *c);
-
-/* Sends the queue as far as the socket takes it. */
-static void _progress(struct conn *c)
-{
-    if (!_may_write(c))
-        return;
-    while (c->out) {
-        int n = evbuffer_write(c->out, c->fd);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            _await_writable(c);
-            return;
-        }
-        if (n < 0) {
-            _write_failed(c);
-            return;
-        }
-        c->sent += (uint64_t)n;
-        if (n && c->deadline) /* The time allowed is for no byte at all. */
-            conn_deadline(c, c->worker->runtime->conf->timeouts.write);
-        if (!evbuffer_get_length(c->out)) {
-            evbuffer_free(c->out);
-            c->out = NULL;
-        }
-    }
-    if (c->writing) {
-        c->writing = false;
-        event_del(&c->wev);
-    }
-    if (c->closing)
-        _end(c);
-    else
-        c->ops->drained(c);
-}
+/* The kernel path -------------------------------------------------------------------- */
 
 void conn_suspend(struct conn *c)
 {
@@ -354,13 +191,13 @@ void conn_resume(struct conn *c, const char *data, size_t len, int err)
     if (c->reading && !c->eof_seen)
         event_add(&c->rev, NULL);
     if (c->out || c->closing)
-        _progress(c);
+        conn_progress(c);
     conn_pump(c);
 }
 
 /* Closing ----------------------------------------------------------------------------- */
 
-static void _end(struct conn *c)
+void conn_end(struct conn *c)
 {
     if (!c->lingering) {
         conn_close(c, false);
@@ -381,8 +218,7 @@ void conn_finish(struct conn *c, bool linger)
 {
     if (c->dead || c->closing)
         return;
-    if (c->worker->stage_owner == c)
-        conn_flush(c->worker);
+    conn_push(c);
     if (c->dead)
         return;
     if (c->write_failed) {
@@ -391,12 +227,12 @@ void conn_finish(struct conn *c, bool linger)
     }
     c->closing = true;
     c->lingering = linger;
-    if (!c->out && _may_write(c)) {
-        _end(c);
+    if (!c->out && conn_may_write(c)) {
+        conn_end(c);
         return;
     }
     conn_deadline(c, c->worker->runtime->conf->timeouts.write);
-    _await_writable(c);
+    conn_await_writable(c);
 }
 
 void conn_close(struct conn *c, bool reset)
@@ -460,7 +296,7 @@ static void _on_connected(struct conn *c)
         event_add(&c->rev, NULL);
     c->ops->connected(c);
     if (!c->dead)
-        _progress(c);
+        conn_progress(c);
 }
 
 static void _on_event(evutil_socket_t fd, short what, void *arg)
@@ -483,7 +319,7 @@ static void _on_event(evutil_socket_t fd, short what, void *arg)
         if (c->connecting)
             _on_connected(c);
         else
-            _progress(c);
+            conn_progress(c);
     }
     if (!c->dead && (what & EV_READ) && c->reading && !c->connecting)
         _on_readable(c);

@@ -4,9 +4,9 @@
  * userspace neither reads nor writes it: output is queued, as it is during a connect.
  *
  * Output of one event callback is staged and leaves with one system call when the
- * callback ends; what the socket does not take is queued and tells the owner, who
- * stops reading from the other side. Input that the owner does not consume is kept
- * and offered again, together with what comes next.
+ * callback ends (or, gathered, when the loop's round ends); what the socket does not take is queued and tells
+ * the owner, who stops reading from the other side. Input that the owner does not consume is kept and offered
+ * again, together with what comes next.
  */
 #pragma once
 
@@ -20,6 +20,7 @@
 
 struct conn;
 struct evbuffer;
+struct gather;
 struct slot;
 struct worker;
 struct worker_listener;
@@ -64,13 +65,14 @@ struct conn {
     struct event rev;
     struct event wev;
     struct event timer;
-    struct evbuffer *in;  /**< Input not yet consumed; NULL when empty. */
-    struct evbuffer *out; /**< Output not yet taken by the socket; NULL when empty. */
-    uint64_t deadline;    /**< Monotonic ns; 0: none. */
-    uint64_t timer_at;    /**< When `timer` fires; 0: not pending. */
-    uint64_t sent;        /**< Bytes written by userspace since the socket exists. */
-    uint64_t cookie;      /**< SO_COOKIE, with a slot. */
-    char *passed;         /**< What the programs passed up, copied while leaving; NULL without. */
+    struct evbuffer *in;   /**< Input not yet consumed; NULL when empty. */
+    struct evbuffer *out;  /**< Output not yet taken by the socket; NULL when empty. */
+    struct gather *gather; /**< Output gathered in this round; NULL without. */
+    uint64_t deadline;     /**< Monotonic ns; 0: none. */
+    uint64_t timer_at;     /**< When `timer` fires; 0: not pending. */
+    uint64_t sent;         /**< Bytes written by userspace since the socket exists. */
+    uint64_t cookie;       /**< SO_COOKIE, with a slot. */
+    char *passed;          /**< What the programs passed up, copied while leaving; NULL without. */
     size_t passed_len;
     uint32_t slot;      /**< Kernel-path slot, SLOT_NONE without. */
     uint32_t activity;  /**< The slot's count when last looked at... */
@@ -92,6 +94,7 @@ struct conn {
     bool shut : 1;      /**< Our FIN was sent. */
     bool dead : 1;      /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
+    bool gathering : 1; /**< Output is gathered, not staged. */
 
     /* Downstream, for the kernel path. */
     struct worker_listener *listener; /**< NULL when it is gone. */
@@ -135,6 +138,16 @@ void conn_pump(struct conn *c);
 /** Queues bytes for sending; they leave when the callback ends, or at once if large. */
 void conn_put(struct conn *c, const void *data, size_t len);
 void conn_puts(struct conn *c, const char *text);
+
+/** From now on output of this connection is gathered until the worker's loop has gone through the
+ * events at hand, or until GATHER_SIZE bytes (gather.h) are there. */
+void conn_gather(struct conn *c);
+
+/** Bytes gathered and waiting for the end of the round; not part of conn_backlog(). */
+size_t conn_gathered(const struct conn *c);
+
+/** Sends what is staged or gathered for this connection now. */
+void conn_push(struct conn *c);
 
 /** Sends what is staged on this worker now. Called at the end of each event callback. */
 void conn_flush(struct worker *w);

@@ -81,7 +81,7 @@ void kpath_promote(struct conn *c)
 {
     if (!_may_promote(c))
         return;
-    conn_flush(c->worker);
+    conn_push(c);
     if (c->out || c->dead || c->write_failed || !_acquire_slot(c))
         return;
     kernel_init_slot(c->worker->kpath->k, c->slot, false);
@@ -159,7 +159,7 @@ bool kpath_donate(struct conn *c)
     if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading ||
         c->slot != SLOT_NONE)
         return false;
-    conn_flush(c->worker);
+    conn_push(c);
     struct kpath *k = c->worker->kpath->k;
     if (c->dead || c->out || c->write_failed || c->endpoint >= k->n_endpoints || !_acquire_slot(c))
         return false;

@@ -235,6 +235,7 @@ static int _init(struct worker *w)
     TAILQ_INIT(&w->listeners);
     TAILQ_INIT(&w->conns);
     TAILQ_INIT(&w->graves);
+    gather_worker_init(w);
     event_assign(&w->reap, w->base, -1, 0, _on_reap, w);
     event_assign(&w->notify, w->base, -1, 0, _on_notify, w);
     event_assign(&w->accept_retry, w->base, -1, 0, _on_accept_retry, w);
@@ -277,6 +278,7 @@ void worker_join(struct worker *w)
     kpath_worker_free(w);
     http_worker_free(w);
     redis_worker_free(w);
+    gather_worker_free(w);
     event_base_free(w->base);
     free(w->rbuf);
     free(w->stage);

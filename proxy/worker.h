@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "conn.h"
+#include "gather.h"
 #include "stats.h"
 
 #define WORKER_RBUF  65536
@@ -65,6 +66,7 @@ struct worker {
     char *stage;
     size_t stage_len;
     struct conn *stage_owner;
+    struct gathers gathers;
 };
 
 /** Starts a worker's thread. @return 0 or -errno. */

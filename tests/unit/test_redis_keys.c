@@ -148,6 +148,7 @@ static const struct {
     {"MIGRATE h 1 '' 0 5 AUTH2 KEYS KEYS KEYS a b", "10 11"},
     {"MIGRATE h 1 k 0 5 AUTH KEYS", "3"},
     {"MIGRATE h 1 '' 0 5 KEYS", NULL},
+    {"MIGRATE h 1 k 0 5 KEYS a", NULL},
     /* None. */
     {"PING x", ""},
     {"PUBLISH c m", ""},
