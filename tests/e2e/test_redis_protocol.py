@@ -42,7 +42,6 @@ REFUSED = {
     "a simple string for an argument": b"*1\r\n+PING\r\n",
     "text for an argument": b"*2\r\nGET a\r\n",
     "nothing for an argument": b"*1\r\n\r\n",
-    "argument longer than its length": b"*2\r\n$3\r\nGET\r\n$1\r\nabc\r\n$1\r\n",
     "unbalanced double quote": b'GET "abc\r\n',
     "unbalanced single quote": b"GET 'abc\r\n",
     "text behind a quote": b'GET "abc"def\r\n',
@@ -62,6 +61,7 @@ ENDLESS = {
 STRICTER = {
     "NUL in a length": b"*2\r\n$3\r\nGET\r\n$1\x00\r\na\r\n",
     "no CRLF behind an argument": b"*2\r\n$3\r\nGET\r\n$1\r\naXY",
+    "argument longer than its length": b"*2\r\n$3\r\nGET\r\n$1\r\nabc\r\n$1\r\n",
     "no CRLF behind the name": b"*2\r\n$3\r\nGETxx$1\r\na\r\n",
     "no CRLF behind a large argument": b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$300000\r\n" + b"v" * 300000
     + b"XY",
