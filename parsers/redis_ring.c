@@ -99,8 +99,17 @@ static uint32_t _modula(const struct redis_ring *ring, uint32_t hash, const bool
     }
 }
 
-/* The walks end: somebody is live. That one may own no point and no entry, if its weight is tiny: then
- * a whole turn finds nobody, and the key stays where it is. */
+/* The next endpoint by index that is not ejected; there is one. */
+static uint32_t _next_live(const struct redis_ring *ring, uint32_t endpoint, const bool *ejected)
+{
+    while (ejected && ejected[endpoint])
+        endpoint = endpoint + 1 < ring->n_endpoints ? endpoint + 1 : 0;
+
+    return endpoint;
+}
+
+/* Endpoints of tiny weights may own no point of the continuum and no entry of the table. If nobody
+ * else is live, a whole turn finds nobody, and they are chosen by index. */
 
 static uint32_t _ketama(const struct redis_ring *ring, uint32_t hash, const bool *ejected)
 {
@@ -111,7 +120,7 @@ static uint32_t _ketama(const struct redis_ring *ring, uint32_t hash, const bool
             break;
     }
 
-    return ring->points[at].endpoint;
+    return _next_live(ring, ring->points[at].endpoint, ejected);
 }
 
 static uint32_t _maglev(const struct redis_ring *ring, uint32_t entry, const bool *ejected)
@@ -123,16 +132,7 @@ static uint32_t _maglev(const struct redis_ring *ring, uint32_t entry, const boo
             break;
     }
 
-    return ring->table[at];
-}
-
-static uint32_t _slots(const struct redis_ring *ring, uint32_t slot, const bool *ejected)
-{
-    uint32_t at = ring->table[slot];
-    while (ejected && ejected[at])
-        at = at + 1 < ring->n_endpoints ? at + 1 : 0;
-
-    return at;
+    return _next_live(ring, ring->table[at], ejected);
 }
 
 uint32_t redis_ring_endpoint(const struct redis_ring *ring, uint32_t place, const bool *ejected)
@@ -149,7 +149,7 @@ uint32_t redis_ring_endpoint(const struct redis_ring *ring, uint32_t place, cons
         return _maglev(ring, place, ejected);
     case REDIS_CRC16_SLOTS:
     default:
-        return _slots(ring, place, ejected);
+        return _next_live(ring, ring->table[place], ejected);
     }
 }
 

@@ -27,6 +27,7 @@ struct worker_listener;
 
 /** What a connection's owner does; all run on the worker's thread. */
 struct conn_ops {
+    uint8_t protocol; /**< enum slot_protocol, for the kernel path. */
     /** Consumes input. @return Bytes consumed, at most `len`; the rest is offered again. */
     size_t (*input)(struct conn *c, const char *data, size_t len);
     /** The peer will send nothing more. Kept input was offered before. */

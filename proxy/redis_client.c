@@ -15,6 +15,7 @@
 #include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
+#include "skein/slot.h"
 #include "worker.h"
 
 /** Commands that one client may have outstanding. */
@@ -115,6 +116,8 @@ void redis_client_advance(struct redis_client *cl)
             redis_client_resume(cl);
         else
             _settle(cl);
+        if (!cl->head && !cl->c.dead)
+            redis_path_promote(cl);
     } else if (!cl->c.reading && !cl->waiting && !cl->c.out && _half_empty(cl)) {
         redis_client_resume(cl);
     }
@@ -368,7 +371,8 @@ static void _expired(struct conn *c)
 static bool _idle(const struct conn *c)
 {
     const struct redis_client *cl = (const struct redis_client *)((const char *)c - offsetof(struct redis_client, c));
-    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit;
+    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit && !cl->tx.open &&
+           !cl->tx.lost && !cl->mute && !cl->mute_next && cl->authenticated && cl->resp == 2;
 }
 
 static void _drain(struct conn *c)
@@ -409,6 +413,8 @@ static void _release(struct conn *c)
 }
 
 static const struct conn_ops _ops = {
+    .protocol = SLOT_REDIS,
+    .takeover = redis_takeover,
     .input = _input,
     .eof = _eof,
     .broken = _broken,
@@ -420,6 +426,11 @@ static const struct conn_ops _ops = {
     .cancel = _cancel,
     .clock = _clock,
 };
+
+bool redis_is_client(const struct conn *c)
+{
+    return c->ops == &_ops;
+}
 
 void redis_client_new(struct worker_listener *l, int fd)
 {

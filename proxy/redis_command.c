@@ -175,6 +175,10 @@ static enum redis_taken _forward(const struct redis_call *call)
         return REDIS_TAKEN;
     }
     const struct rt_endpoint *e = redis_place_endpoint(cl, place);
+    uint32_t picked = cl->c.picked;
+    cl->c.picked = 0;
+    if (picked == e->id + 1 && !cl->head)
+        return redis_forward_donated(call, e);
     if (!(call->command->flags & REDIS_ONE_KEY) && _blocks(call))
         return redis_forward_alone(call, e, true);
     return redis_forward(call, e);
@@ -236,6 +240,7 @@ enum redis_taken redis_command_take(struct redis_client *cl)
     if ((cl->alone && cl->head) || cl->subs.awaited)
         return REDIS_WAIT;
     cl->c.requests++;
+    redis_path_seen(cl);
     if (!_look_up(&call) || !redis_pubsub_allows(&call)) {
         _count(cl, NULL);
         return taken;

@@ -40,6 +40,8 @@ struct redis_request *redis_request_new(struct redis_client *cl, const struct re
     *cl->tail = r;
     cl->tail = &r->next;
     cl->outstanding++;
+    if (cl->outstanding > cl->deepest)
+        cl->deepest = cl->outstanding;
     return r;
 }
 

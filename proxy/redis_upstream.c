@@ -13,6 +13,7 @@
 #include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
+#include "skein/slot.h"
 #include "worker.h"
 
 /** How long a client that does not read may hold up others that share its connection. */
@@ -60,6 +61,12 @@ static void _enqueue(struct redis_upstream *u, struct redis_request *r)
     u->tail = &r->next_up;
     if (first)
         _clock(&u->c);
+}
+
+void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r)
+{
+    _enqueue(u, r);
+    u->donate = true;
 }
 
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
@@ -299,7 +306,7 @@ static size_t _input(struct conn *c, const char *data, size_t len)
         if (!n)
             break;
     }
-    if (!c->dead)
+    if (!c->dead && !c->kernel)
         _clock(c);
     return c->dead ? len : used;
 }
@@ -388,10 +395,13 @@ static void _release(struct conn *c)
 
 static void _park(struct conn *c)
 {
-    redis_shard_unpin(redis_upstream_of(c), true);
+    struct redis_upstream *u = redis_upstream_of(c);
+    if (!u->owner && !u->head)
+        redis_shard_unpin(u, true);
 }
 
 static const struct conn_ops _ops = {
+    .protocol = SLOT_REDIS,
     .input = _input,
     .eof = _eof,
     .broken = _broken,

@@ -112,16 +112,19 @@ static int _build_ring(struct rt_cluster *c)
         return 0;
     }
     struct redis_ring_endpoint *endpoints = calloc(conf.n_endpoints, sizeof(*endpoints));
-    if (!endpoints)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < conf.n_endpoints; i++) {
+    char(*names)[sizeof(c->conf->endpoints->address.text)] = calloc(conf.n_endpoints, sizeof(*names));
+    int r = endpoints && names ? 0 : -ENOMEM;
+    for (uint32_t i = 0; !r && i < conf.n_endpoints; i++) {
         const struct conf_endpoint *e = &c->conf->endpoints[i];
-        endpoints[i].name = e->name ? e->name : e->address.text;
+        memcpy(names[i], e->address.text, redis_ring_default_name_len(e->address.text));
+        endpoints[i].name = e->name ? e->name : names[i];
         endpoints[i].weight = e->weight;
     }
     conf.endpoints = endpoints;
-    int r = redis_ring_new(&conf, &c->ring);
+    if (!r)
+        r = redis_ring_new(&conf, &c->ring);
     free(endpoints);
+    free(names);
     return r;
 }
 

@@ -15,7 +15,7 @@ skein_proxy_test(head SOURCES head.c LIBS skein_parsers PkgConfig::LIBEVENT)
 skein_proxy_test(listen SOURCES listen.c LIBS PkgConfig::LIBEVENT)
 skein_proxy_test(log SOURCES log.c)
 skein_proxy_test(reply SOURCES reply.c LIBS skein_parsers PkgConfig::LIBEVENT)
-skein_proxy_test(runtime SOURCES runtime.c LIBS skein_conf Threads::Threads)
+skein_proxy_test(runtime SOURCES runtime.c LIBS skein_conf skein_parsers Threads::Threads)
 
 # The words that the daemon and the BPF programs share, and the protocol they follow.
 skein_unit_test(owner skein_framer)
