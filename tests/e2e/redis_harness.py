@@ -76,7 +76,12 @@ class RedisTest(ProxyTest):
     @classmethod
     def start_skein(cls):
         cls.config = cls.make_config()
-        cls.skein = Skein(cls.config).start()
+        skein = Skein(cls.config)
+        try:
+            cls.skein = skein.start()
+        except BaseException:
+            skein.kill()
+            raise
 
     @classmethod
     def stop_servers(cls):
