@@ -179,6 +179,9 @@ void conn_resume(struct conn *c, const char *data, size_t len, int err);
  */
 void conn_finish(struct conn *c, bool linger);
 
+/** Tells the owner, from the loop, that the connection is broken. */
+void conn_break(struct conn *c);
+
 /** Closes now, dropping queued output. @param reset Send RST instead of FIN. */
 void conn_close(struct conn *c, bool reset);
 

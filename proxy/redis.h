@@ -143,6 +143,7 @@ struct redis_client {
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
     bool spread : 1;   /**< The queue goes to more than one shard. */
+    bool overflown : 1; /**< Too much waits for its turn: to be closed. */
     bool quit : 1;     /**< Ends when the queue is empty; no command is taken any more. */
     bool waiting : 1;  /**< The command at hand waits for the queue to be empty. */
     bool mute : 1;      /**< CLIENT REPLY OFF */
@@ -260,6 +261,9 @@ void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, cons
 
 /** The connection came from the kernel path with `r` outstanding. */
 void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r);
+
+/** Takes the first request back; the connection must not be used any more. */
+struct redis_request *redis_upstream_detach(struct redis_upstream *u);
 
 /** Sends more bytes of the last command. */
 void redis_upstream_more(struct redis_upstream *u, const char *data, size_t len);
@@ -409,6 +413,8 @@ enum redis_taken redis_transaction(const struct redis_call *call);
 /** A command between MULTI and EXEC. */
 enum redis_taken redis_transaction_queue(const struct redis_call *call);
 void redis_transaction_reset(struct redis_client *cl);
+/** Ends the transaction and its connection. */
+void redis_transaction_abort(struct redis_client *cl);
 /** The connection of the transaction is gone. */
 void redis_transaction_lost(struct redis_client *cl);
 

@@ -193,10 +193,18 @@ static size_t _stream(struct redis_client *cl, const char *data, size_t len)
     if (result == RESP_ERROR) {
         /* What was sent of the command can not be taken back: its connection ends with it. */
         struct redis_upstream *u = cl->streaming;
+        struct redis_request *r = u ? redis_upstream_detach(u) : NULL;
         cl->streaming = NULL;
         cl->quit = true;
         if (u)
             redis_upstream_fail(u, false, cl->stream.error);
+        char text[128];
+        int n = snprintf(text, sizeof(text), "-ERR %s\r\n", cl->stream.error);
+        if (r) {
+            redis_request_set(r, text, (size_t)n);
+            redis_request_done(cl->c.worker, r);
+        }
+        _settle(cl);
         return len;
     }
     cl->streaming = NULL;

@@ -3,12 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
 #include "worker.h"
 
 /** Requests that a worker keeps for later. */
 #define FREE_MAX 4096
+
+/** Replies that wait for others (behind a slower shard's, or to be merged with them) may take this
+ * many times limits.buffer; a client with more is closed. They are not refused one by one: the
+ * shard's connection is shared, and others wait behind them. */
+#define BUFFERED_MAX 64
 
 struct redis_request *redis_request_new_part(struct worker *w, struct redis_client *cl,
                                              const struct redis_command *command)
@@ -96,6 +102,12 @@ static void _store(struct redis_request *r, const char *data, size_t len)
     cl->buffered += len;
     if (cl->buffered > cl->buffered_most)
         cl->buffered_most = cl->buffered;
+    if (cl->buffered > BUFFERED_MAX * cl->c.worker->runtime->conf->limits.buffer && !cl->overflown) {
+        cl->overflown = true;
+        log_warn("%s: client closed: replies of %llu bytes wait for their turn",
+                 runtime_listener_name(cl->c.listener_id), (unsigned long long)cl->buffered);
+        conn_break(&cl->c); /* Not at once: its requests are at work. */
+    }
 }
 
 void redis_request_bytes(struct redis_request *r, const char *data, size_t len)
@@ -151,10 +163,9 @@ void redis_request_fail(struct worker *w, struct redis_request *r, const char *t
 bool redis_request_takes(const struct redis_request *r)
 {
     const struct redis_client *cl = r->client;
-    if (!cl || r->muted)
-        return true;
-    uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
-    return conn_backlog(&cl->c) <= limit / 2 && cl->buffered <= limit;
+    if (!cl || !r->started)
+        return true; /* It is kept until its turn has come. */
+    return conn_backlog(&cl->c) <= cl->c.worker->runtime->conf->limits.buffer / 2;
 }
 
 void redis_requests_abandon(struct redis_client *cl)

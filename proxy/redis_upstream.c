@@ -246,13 +246,21 @@ void redis_paused_resume(struct redis_client *cl)
     }
 }
 
-/* The reply of the first request is complete. */
-static void _pop(struct redis_upstream *u)
+struct redis_request *redis_upstream_detach(struct redis_upstream *u)
 {
     struct redis_request *r = u->head;
+    if (!r)
+        return NULL;
     u->head = r->next_up;
     if (!u->head)
         u->tail = &u->head;
+    return r;
+}
+
+/* The reply of the first request is complete. */
+static void _pop(struct redis_upstream *u)
+{
+    struct redis_request *r = redis_upstream_detach(u);
     resp_reply_reset(&u->reply);
     if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED))
         redis_shard_unpin(u, u->owner->streaming != u);
@@ -269,7 +277,8 @@ static size_t _reply(struct redis_upstream *u, const char *data, size_t len)
         redis_upstream_fail(u, true, u->reply.error);
         return len;
     }
-    if (u->pin == REDIS_PIN_MESSAGES || u->pin == REDIS_PIN_MONITOR || u->reply.push) {
+    bool messages = !u->setup && (u->pin == REDIS_PIN_MESSAGES || u->pin == REDIS_PIN_MONITOR);
+    if (messages || u->reply.push) {
         if (used && evbuffer_add(u->message, data, used))
             abort();
         if (result == RESP_DONE) {
