@@ -93,7 +93,8 @@ end:
     return _resp_crlf(w, n, at);
 }
 
-/* A text and CRLF; no CR inside. */
+/* A text and CRLF; no CR inside. What follows the loop takes the place from memory: the verifier
+ * would look at it once for each place otherwise. */
 static inline int _resp_scan_text(const struct http1_window *w, unsigned int n, struct resp_scan_state *s)
 {
     unsigned int start = s->pos;
@@ -102,11 +103,15 @@ static inline int _resp_scan_text(const struct http1_window *w, unsigned int n, 
         if (c < 0)
             return -c;
         if (c == '\r') {
-            s->text = s->pos = start + i + 2;
-            return _resp_crlf(w, n, start + i);
+            s->text = start + i;
+            break;
         }
     }
-    return RESP_FRAME_TOO_LONG;
+    __asm__ volatile("" ::: "memory");
+    s->pos = s->text + 2;
+    int reason = _resp_crlf(w, n, s->text);
+    s->text = s->pos;
+    return reason;
 }
 
 /* Skips a bulk string; of its CRLF, what is there has to be right. */
