@@ -143,6 +143,7 @@ struct redis_client {
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
     bool spread : 1;   /**< The queue goes to more than one shard. */
+    bool slow : 1;      /**< It does not read: what others wait behind is kept for it. */
     bool overflown : 1; /**< Too much waits for its turn: to be closed. */
     bool quit : 1;     /**< Ends when the queue is empty; no command is taken any more. */
     bool waiting : 1;  /**< The command at hand waits for the queue to be empty. */

@@ -321,6 +321,7 @@ void redis_client_leave(struct redis_client *cl)
     }
     cl->streaming = NULL;
     redis_requests_abandon(cl);
+    redis_paused_resume(cl);
     redis_unpin_all(cl);
     redis_pubsub_reset(cl);
     redis_transaction_reset(cl);
@@ -356,6 +357,7 @@ static void _congested(struct conn *c)
 static void _drained(struct conn *c)
 {
     struct redis_client *cl = redis_client_of(c);
+    cl->slow = false;
     conn_deadline(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0);
     redis_paused_resume(cl);
     if (!c->dead && !cl->waiting)

@@ -11,9 +11,9 @@
 /** Requests that a worker keeps for later. */
 #define FREE_MAX 4096
 
-/** Replies that wait for others (behind a slower shard's, or to be merged with them) may take this
- * many times limits.buffer; a client with more is closed. They are not refused one by one: the
- * shard's connection is shared, and others wait behind them. */
+/** Replies that wait for others (behind a slower shard's, or to be merged with them), or for a client
+ * that does not read, may take this many times limits.buffer; a client with more is closed. They
+ * are not refused one by one: the shard's connection is shared, and others wait behind them. */
 #define BUFFERED_MAX 64
 
 struct redis_request *redis_request_new_part(struct worker *w, struct redis_client *cl,
@@ -165,7 +165,8 @@ bool redis_request_takes(const struct redis_request *r)
     const struct redis_client *cl = r->client;
     if (!cl || !r->started)
         return true; /* It is kept until its turn has come. */
-    return conn_backlog(&cl->c) <= cl->c.worker->runtime->conf->limits.buffer / 2;
+    uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
+    return conn_backlog(&cl->c) <= (cl->slow ? BUFFERED_MAX * limit : limit / 2);
 }
 
 void redis_requests_abandon(struct redis_client *cl)

@@ -235,7 +235,8 @@ void redis_paused_resume(struct redis_client *cl)
     struct redis_upstream *u, *next;
     for (u = TAILQ_FIRST(&cl->c.worker->redis->paused); u; u = next) {
         next = TAILQ_NEXT(u, pause);
-        if (u->head && (u->head->client != cl || !redis_request_takes(u->head)))
+        struct redis_client *client = u->head ? u->head->client : NULL;
+        if (client && (client != cl || !redis_request_takes(u->head)))
             continue;
         _unpause(u);
         _clock(&u->c);
@@ -349,6 +350,7 @@ static void _congested(struct conn *c)
 static void _drained(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    _clock(c); /* Until now the clock was that of writing. */
     if (u->owner && u->owner->streaming == u)
         redis_client_resume(u->owner);
     if (!c->dead)
@@ -366,10 +368,13 @@ static void _expired(struct conn *c)
         return;
     if (u->paused && u->head && u->head->client) {
         struct redis_client *cl = u->head->client;
-        log_info("%s: client closed: it does not read, and others wait behind its replies",
-                 runtime_listener_name(cl->c.listener_id));
+        if (!cl->slow && u->head->next_up) {
+            cl->slow = true;
+            redis_paused_resume(cl);
+            return;
+        }
+        log_info("%s: client closed: it does not read", runtime_listener_name(cl->c.listener_id));
         redis_client_close(cl, true);
-        redis_paused_resume(cl);
         return;
     }
     if (c->connecting)
