@@ -146,13 +146,20 @@ void redis_request_fail(struct worker *w, struct redis_request *r, const char *t
     redis_request_done(w, r);
 }
 
+/* Whether all others wait for this one: then what is kept of theirs can not become less without it. */
+static bool _its_turn(const struct redis_request *r)
+{
+    const struct redis_request *head = r->client->head;
+    return r == head || (head && r->group && r->group == head->group);
+}
+
 bool redis_request_takes(const struct redis_request *r)
 {
     const struct redis_client *cl = r->client;
     if (!cl || r->muted)
         return true;
     uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
-    return conn_backlog(&cl->c) <= limit / 2 && cl->buffered <= limit;
+    return conn_backlog(&cl->c) <= limit / 2 && (cl->buffered <= limit || _its_turn(r));
 }
 
 void redis_requests_abandon(struct redis_client *cl)
