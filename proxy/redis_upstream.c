@@ -377,7 +377,14 @@ static void _release(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
     struct worker *w = c->worker;
+    struct redis_request *r, *next;
     redis_shard_forget(u);
+    _unpause(u);
+    /* A worker that drains closes it under replies that nobody waits for any more. */
+    for (r = u->head; r; r = next) {
+        next = r->next_up;
+        redis_request_fail(w, r, "shutting down");
+    }
     if (u->held)
         evbuffer_free(u->held);
     evbuffer_free(u->message);
