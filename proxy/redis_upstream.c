@@ -33,6 +33,8 @@ static void _clock(struct conn *c)
     struct redis_upstream *u = redis_upstream_of(c);
     if (c->connecting)
         conn_deadline(c, _conf(u)->timeouts.connect);
+    else if (u->paused && !u->head)
+        conn_deadline(c, 0); /* Messages: the client's own clock runs. */
     else if (u->paused)
         conn_deadline(c, u->head->next_up ? STALL_NS : _conf(u)->timeouts.write);
     else if (u->setup || (u->head && !(u->owner && u->owner->blocked)))
@@ -223,12 +225,20 @@ void redis_upstream_pause(struct redis_upstream *u)
     conn_read(&u->c, false);
 }
 
+/* Whether what comes next on a paused connection may come now. */
+static bool _may_go_on(const struct redis_upstream *u, const struct redis_client *cl)
+{
+    if (!u->head)
+        return !u->owner || (u->owner == cl && conn_backlog(&cl->c) <= _conf(u)->limits.buffer / 2);
+    return !u->head->client || (u->head->client == cl && redis_request_takes(u->head));
+}
+
 void redis_paused_resume(struct redis_client *cl)
 {
     struct redis_upstream *u, *next;
     for (u = TAILQ_FIRST(&cl->c.worker->redis->paused); u; u = next) {
         next = TAILQ_NEXT(u, pause);
-        if (u->head && (u->head->client != cl || !redis_request_takes(u->head)))
+        if (!_may_go_on(u, cl))
             continue;
         _unpause(u);
         _clock(&u->c);
@@ -353,7 +363,6 @@ static void _expired(struct conn *c)
         log_info("%s: client closed: it does not read, and others wait behind its replies",
                  runtime_listener_name(cl->c.listener_id));
         redis_client_close(cl, true);
-        redis_paused_resume(cl);
         return;
     }
     if (c->connecting)
