@@ -272,7 +272,8 @@ static size_t _reply(struct redis_upstream *u, const char *data, size_t len)
         redis_upstream_fail(u, true, u->reply.error);
         return len;
     }
-    if (u->pin == REDIS_PIN_MESSAGES || u->pin == REDIS_PIN_MONITOR || u->reply.push) {
+    bool messages = !u->setup && (u->pin == REDIS_PIN_MESSAGES || u->pin == REDIS_PIN_MONITOR);
+    if (messages || u->reply.push) {
         if (used && evbuffer_add(u->message, data, used))
             abort();
         if (result == RESP_DONE) {
