@@ -74,7 +74,7 @@ void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, cons
 void redis_upstream_more(struct redis_upstream *u, const char *data, size_t len)
 {
     _put(u, data, len);
-    if (u->owner && conn_backlog(&u->c))
+    if (u->owner && u->owner->streaming == u && (u->setup || conn_backlog(&u->c)))
         conn_read(&u->owner->c, false); /* drained() turns it on again. */
 }
 
@@ -150,6 +150,15 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     _wake_waiters(u);
 }
 
+static void _drained(struct conn *c)
+{
+    struct redis_upstream *u = redis_upstream_of(c);
+    if (u->owner && u->owner->streaming == u)
+        redis_client_resume(u->owner);
+    if (!c->dead)
+        _wake_waiters(u);
+}
+
 /* Replies ----------------------------------------------------------------------------- */
 
 static void _setup_done(struct redis_request *r)
@@ -171,6 +180,8 @@ static void _setup_done(struct redis_request *r)
         conn_put(&u->c, evbuffer_pullup(u->held, -1), len);
     evbuffer_free(u->held);
     u->held = NULL;
+    if (!conn_backlog(&u->c))
+        _drained(&u->c); /* Whoever waited for it may go on. */
 }
 
 static void _setup(struct redis_upstream *u, const char *text, size_t len)
@@ -339,15 +350,6 @@ static void _connected(struct conn *c)
 static void _congested(struct conn *c)
 {
     (void)c; /* redis_upstream_takes() looks at the backlog. */
-}
-
-static void _drained(struct conn *c)
-{
-    struct redis_upstream *u = redis_upstream_of(c);
-    if (u->owner && u->owner->streaming == u)
-        redis_client_resume(u->owner);
-    if (!c->dead)
-        _wake_waiters(u);
 }
 
 static void _expired(struct conn *c)
