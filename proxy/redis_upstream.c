@@ -153,6 +153,7 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
 static void _drained(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    _clock(c); /* Until now the time of a write ran. */
     if (u->owner && u->owner->streaming == u)
         redis_client_resume(u->owner);
     if (!c->dead)
