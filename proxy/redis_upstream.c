@@ -269,8 +269,12 @@ static void _pop(struct redis_upstream *u)
     if (!u->head)
         u->tail = &u->head;
     resp_reply_reset(&u->reply);
-    if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED))
-        redis_shard_unpin(u, u->owner->streaming != u);
+    if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED)) {
+        bool early = u->owner->streaming == u;
+        if (early)
+            u->owner->streaming = NULL; /* The rest of the command is dropped. */
+        redis_shard_unpin(u, !early);
+    }
     redis_request_done(u->c.worker, r);
 }
 
