@@ -194,6 +194,7 @@ static size_t _stream(struct redis_client *cl, const char *data, size_t len)
         cl->quit = true;
         if (u)
             redis_upstream_fail(u, false, cl->stream.error);
+        _settle(cl);
         return len;
     }
     cl->streaming = NULL;
