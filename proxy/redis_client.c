@@ -310,6 +310,7 @@ void redis_client_close(struct redis_client *cl, bool reset)
         return;
     redis_client_leave(cl);
     conn_close(&cl->c, reset);
+    redis_paused_resume(cl); /* What is left of its replies is dropped. */
 }
 
 /* Lets go of everything that names the client. */

@@ -71,6 +71,25 @@ static uint32_t _count(const char *data, size_t len)
     return (uint32_t)strtoul(data + at, NULL, 10);
 }
 
+/* All confirmations have come: a connection without subscriptions is given up. */
+static void _settled(struct redis_client *cl, struct redis_upstream *u)
+{
+    bool classic = u->c.endpoint == _home(cl)->id && cl->subs.channels + cl->subs.patterns;
+    if (!classic && !u->shard_subs)
+        redis_shard_unpin(u, false);
+    if (!cl->c.reading && !cl->c.out)
+        redis_client_resume(cl);
+}
+
+/* One error stands for all confirmations of a command. */
+static void _refused(struct redis_client *cl, struct redis_upstream *u)
+{
+    if (!cl->subs.awaited)
+        return;
+    cl->subs.awaited = 0;
+    _settled(cl, u);
+}
+
 /* Follows what a confirmation says. */
 static void _confirmed(struct redis_client *cl, struct redis_upstream *u, const char *data, size_t len)
 {
@@ -86,11 +105,7 @@ static void _confirmed(struct redis_client *cl, struct redis_upstream *u, const 
         return;
     if (s->awaited && --s->awaited)
         return;
-    bool classic = u->c.endpoint == _home(cl)->id && s->channels + s->patterns;
-    if (!classic && !u->shard_subs)
-        redis_shard_unpin(u, false);
-    if (!cl->c.reading && !cl->c.out)
-        redis_client_resume(cl);
+    _settled(cl, u);
 }
 
 static void _deliver(struct redis_client *cl, const char *data, size_t len)
@@ -127,8 +142,8 @@ void redis_pubsub_message(struct redis_upstream *u)
         int header = resp_header(data, len, &type, &n);
         bool subscription = u->pin == REDIS_PIN_MESSAGES && header > 0;
         _deliver(cl, data, len);
-        if (subscription && type == '-' && cl->subs.awaited && !--cl->subs.awaited)
-            redis_client_resume(cl);
+        if (u->pin == REDIS_PIN_MESSAGES && data[0] == '-')
+            _refused(cl, u);
         else if (subscription && n == 3)
             _confirmed(cl, u, data + header, len - (size_t)header);
         /* A client that does not read gets no more; its own connection waits with the rest. */

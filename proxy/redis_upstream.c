@@ -34,6 +34,8 @@ static void _clock(struct conn *c)
     struct redis_upstream *u = redis_upstream_of(c);
     if (c->connecting)
         conn_deadline(c, _conf(u)->timeouts.connect);
+    else if (u->paused && !u->head)
+        conn_deadline(c, 0); /* Messages: the client's own clock runs. */
     else if (u->paused)
         conn_deadline(c, u->head->next_up ? STALL_NS : _conf(u)->timeouts.write);
     else if (u->setup || (u->head && !(u->owner && u->owner->blocked)))
@@ -79,7 +81,7 @@ void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, cons
 void redis_upstream_more(struct redis_upstream *u, const char *data, size_t len)
 {
     _put(u, data, len);
-    if (u->owner && conn_backlog(&u->c))
+    if (u->owner && u->owner->streaming == u && (u->setup || conn_backlog(&u->c)))
         conn_read(&u->owner->c, false); /* drained() turns it on again. */
 }
 
@@ -155,6 +157,16 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     _wake_waiters(u);
 }
 
+static void _drained(struct conn *c)
+{
+    struct redis_upstream *u = redis_upstream_of(c);
+    _clock(c); /* Until now the time of a write ran. */
+    if (u->owner && u->owner->streaming == u)
+        redis_client_resume(u->owner);
+    if (!c->dead)
+        _wake_waiters(u);
+}
+
 /* Replies ----------------------------------------------------------------------------- */
 
 static void _setup_done(struct redis_request *r)
@@ -176,6 +188,8 @@ static void _setup_done(struct redis_request *r)
         conn_put(&u->c, evbuffer_pullup(u->held, -1), len);
     evbuffer_free(u->held);
     u->held = NULL;
+    if (!conn_backlog(&u->c))
+        _drained(&u->c); /* Whoever waited for it may go on. */
 }
 
 static void _setup(struct redis_upstream *u, const char *text, size_t len)
@@ -230,13 +244,20 @@ void redis_upstream_pause(struct redis_upstream *u)
     conn_read(&u->c, false);
 }
 
+/* Whether what comes next on a paused connection may come now. */
+static bool _may_go_on(const struct redis_upstream *u, const struct redis_client *cl)
+{
+    if (!u->head)
+        return !u->owner || (u->owner == cl && conn_backlog(&cl->c) <= _conf(u)->limits.buffer / 2);
+    return !u->head->client || (u->head->client == cl && redis_request_takes(u->head));
+}
+
 void redis_paused_resume(struct redis_client *cl)
 {
     struct redis_upstream *u, *next;
     for (u = TAILQ_FIRST(&cl->c.worker->redis->paused); u; u = next) {
         next = TAILQ_NEXT(u, pause);
-        struct redis_client *client = u->head ? u->head->client : NULL;
-        if (client && (client != cl || !redis_request_takes(u->head)))
+        if (!_may_go_on(u, cl))
             continue;
         _unpause(u);
         _clock(&u->c);
@@ -263,8 +284,12 @@ static void _pop(struct redis_upstream *u)
 {
     struct redis_request *r = redis_upstream_detach(u);
     resp_reply_reset(&u->reply);
-    if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED))
-        redis_shard_unpin(u, u->owner->streaming != u);
+    if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED)) {
+        bool early = u->owner->streaming == u;
+        if (early)
+            u->owner->streaming = NULL; /* The rest of the command is dropped. */
+        redis_shard_unpin(u, !early);
+    }
     redis_request_done(u->c.worker, r);
 }
 
@@ -347,16 +372,6 @@ static void _congested(struct conn *c)
     (void)c; /* redis_upstream_takes() looks at the backlog. */
 }
 
-static void _drained(struct conn *c)
-{
-    struct redis_upstream *u = redis_upstream_of(c);
-    _clock(c); /* Until now the clock was that of writing. */
-    if (u->owner && u->owner->streaming == u)
-        redis_client_resume(u->owner);
-    if (!c->dead)
-        _wake_waiters(u);
-}
-
 static void _expired(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
@@ -398,7 +413,14 @@ static void _release(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
     struct worker *w = c->worker;
+    struct redis_request *r, *next;
     redis_shard_forget(u);
+    _unpause(u);
+    /* A worker that drains closes it under replies that nobody waits for any more. */
+    for (r = u->head; r; r = next) {
+        next = r->next_up;
+        redis_request_fail(w, r, "shutting down");
+    }
     if (u->held)
         evbuffer_free(u->held);
     evbuffer_free(u->message);
