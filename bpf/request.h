@@ -51,7 +51,8 @@ static __always_inline __u32 slice_of(struct __sk_buff *ctx, const struct slot *
         return n - 1;
     if (n < left)
         return n;
-    if (n < 2 || bpf_skb_load_bytes(ctx, offset + n - 2, end, sizeof(end)) || end[0] != '\r' || end[1] != '\n')
+    if (n < 2 || bpf_skb_load_bytes(ctx, offset + n - 2, end, sizeof(end)) || end[0] != '\r' ||
+        end[1] != '\n')
         return 0;
     return n;
 }

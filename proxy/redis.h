@@ -44,18 +44,18 @@ struct redis_request {
     const struct redis_command *command;
     /** Takes the complete reply instead of the client; then the request is not passed on. */
     void (*complete)(struct redis_request *r);
-    uint64_t tag;  /**< For `complete`, */
-    void *arg;     /**< as is this. */
-    char *reply;   /**< Bytes that wait: `small`, or allocated. */
+    uint64_t tag; /**< For `complete`, */
+    void *arg;    /**< as is this. */
+    char *reply;  /**< Bytes that wait: `small`, or allocated. */
     uint32_t reply_len;
     uint32_t reply_cap;
-    bool done;     /**< The reply is complete. */
-    bool started;  /**< Some of the reply went to the client. */
-    bool muted;    /**< CLIENT REPLY OFF or SKIP: no reply. */
-    bool failed;   /**< The reply is skein's own error: no shard answered. */
-    bool collect;  /**< Keep the reply here until it is complete. */
-    bool queued;   /**< Stands in the client's queue, */
-    bool sent;     /**< and in an upstream connection's: it lives as long as one of them names it. */
+    bool done;    /**< The reply is complete. */
+    bool started; /**< Some of the reply went to the client. */
+    bool muted;   /**< CLIENT REPLY OFF or SKIP: no reply. */
+    bool failed;  /**< The reply is skein's own error: no shard answered. */
+    bool collect; /**< Keep the reply here until it is complete. */
+    bool queued;  /**< Stands in the client's queue, */
+    bool sent;    /**< and in an upstream connection's: it lives as long as one of them names it. */
     char small[REDIS_REPLY_SMALL];
 };
 
@@ -85,35 +85,34 @@ struct redis_upstream {
     uint8_t pin;                /**< enum redis_pin */
     uint8_t setup;              /**< Replies to AUTH and HELLO still to come. */
     bool shared;
-    bool donate; /**< To the kernel path, when its owner needs it no more. */
-    bool listed; /**< Stands in its shard's idle list. */
-    bool paused; /**< Not read, because the client of the reply at hand does not read. */
+    bool donate;                      /**< To the kernel path, when its owner needs it no more. */
+    bool listed;                      /**< Stands in its shard's idle list. */
+    bool paused;                      /**< Not read, because the client of the reply at hand does not read. */
     struct redis_client_list waiters; /**< Clients that wait for it to take commands again. */
-    uint32_t shard_subs;      /**< SSUBSCRIBEd on it. */
-    bool monitoring;          /**< MONITOR was confirmed. */
-    struct evbuffer *message; /**< A push or subscription's message that is coming in. */
+    uint32_t shard_subs;              /**< SSUBSCRIBEd on it. */
+    bool monitoring;                  /**< MONITOR was confirmed. */
+    struct evbuffer *message;         /**< A push or subscription's message that is coming in. */
     TAILQ_ENTRY(redis_upstream) pause; /**< In the worker's list of paused connections. */
-    TAILQ_ENTRY(redis_upstream) idle; /**< In its shard's list of connections without owner... */
-    LIST_ENTRY(redis_upstream) pins;  /**< ...or in its owner's. */
+    TAILQ_ENTRY(redis_upstream) idle;  /**< In its shard's list of connections without owner... */
+    LIST_ENTRY(redis_upstream) pins;   /**< ...or in its owner's. */
 };
-
 
 /** Subscriptions of a client. */
 struct redis_subs {
     uint32_t channels, patterns, shard_channels;
-    uint32_t awaited;     /**< Confirmations still to come; the next command waits for them. */
+    uint32_t awaited;      /**< Confirmations still to come; the next command waits for them. */
     struct evbuffer *held; /**< Messages that wait for the end of a reply. */
 };
 
 /** A transaction between MULTI and EXEC. */
 struct redis_tx {
-    bool open;      /**< MULTI was said. */
-    bool dirty;     /**< A command was refused: EXEC fails. */
-    bool watching;  /**< Keys are watched. */
-    bool begun;     /**< The shard was told MULTI. */
-    bool lost;      /**< The connection that watched is gone: EXEC finds the keys changed. */
-    bool placed;    /**< `place` is known. */
-    uint32_t place; /**< Of its keys. */
+    bool open;             /**< MULTI was said. */
+    bool dirty;            /**< A command was refused: EXEC fails. */
+    bool watching;         /**< Keys are watched. */
+    bool begun;            /**< The shard was told MULTI. */
+    bool lost;             /**< The connection that watched is gone: EXEC finds the keys changed. */
+    bool placed;           /**< `place` is known. */
+    uint32_t place;        /**< Of its keys. */
     struct evbuffer *held; /**< Commands without keys, before the shard is known. */
 };
 
@@ -125,11 +124,11 @@ struct redis_client {
     struct redis_request *head; /**< Commands not answered yet, in their order. */
     struct redis_request **tail;
     struct redis_pin_list pins;
-    struct redis_upstream *streaming; /**< Takes the rest of a long command; NULL: dropped. */
+    struct redis_upstream *streaming;  /**< Takes the rest of a long command; NULL: dropped. */
     struct redis_upstream *blocked_on; /**< Takes no commands at the moment. */
     struct redis_tx tx;
     struct redis_subs subs;
-    char *name;             /**< CLIENT SETNAME; owned. */
+    char *name; /**< CLIENT SETNAME; owned. */
     uint64_t id;
     uint64_t buffered;      /**< Bytes of replies that wait for their turn. */
     uint32_t outstanding;   /**< Length of the queue. */
@@ -142,11 +141,11 @@ struct redis_client {
     uint8_t resp;           /**< 2 or 3 */
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
-    bool spread : 1;   /**< The queue goes to more than one shard. */
+    bool spread : 1;    /**< The queue goes to more than one shard. */
     bool slow : 1;      /**< It does not read: what others wait behind is kept for it. */
     bool overflown : 1; /**< Too much waits for its turn: to be closed. */
-    bool quit : 1;     /**< Ends when the queue is empty; no command is taken any more. */
-    bool waiting : 1;  /**< The command at hand waits for the queue to be empty. */
+    bool quit : 1;      /**< Ends when the queue is empty; no command is taken any more. */
+    bool waiting : 1;   /**< The command at hand waits for the queue to be empty. */
     bool mute : 1;      /**< CLIENT REPLY OFF */
     bool mute_next : 1; /**< CLIENT REPLY SKIP */
     bool alone : 1;     /**< No other command is taken before the queue is empty. */
@@ -207,11 +206,13 @@ void redis_client_advance(struct redis_client *cl);
 
 /** Answers a command at once, in its order. */
 void redis_client_reply(struct redis_client *cl, const char *data, size_t len);
-void redis_client_replyf(struct redis_client *cl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void redis_client_replyf(struct redis_client *cl, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /** Answers with an error: `text` without "-" and CRLF; line ends in it become spaces. In a
  * transaction it is marked as failed. */
-void redis_client_error(struct redis_client *cl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void redis_client_error(struct redis_client *cl, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /** A reply that belongs to the request's place in the queue ("OK", errors, ...). */
 void redis_client_ok(struct redis_client *cl);
@@ -299,7 +300,7 @@ struct redis_shard {
     uint32_t max_failures;
     uint64_t retry_after;
     struct redis_upstream *shared[2][REDIS_SHARED_MAX]; /**< By RESP version - 2 and number. */
-    struct redis_upstream_list idle[2]; /**< Without owner, by RESP version - 2. */
+    struct redis_upstream_list idle[2];                 /**< Without owner, by RESP version - 2. */
     uint32_t n_idle;
     char error[96]; /**< Why it failed last. */
 };
@@ -383,7 +384,8 @@ void redis_unavailable(const struct redis_call *call, const struct rt_endpoint *
 /** Sends the command on a connection of its own, once the client has nothing else outstanding;
  * no other command is taken before the reply.
  * @param blocking  No clock runs for the reply. */
-enum redis_taken redis_forward_alone(const struct redis_call *call, const struct rt_endpoint *e, bool blocking);
+enum redis_taken redis_forward_alone(const struct redis_call *call, const struct rt_endpoint *e,
+                                     bool blocking);
 
 /** Sends the command on a connection that becomes the kernel path's afterwards, which lacked one. */
 enum redis_taken redis_forward_donated(const struct redis_call *call, const struct rt_endpoint *e);

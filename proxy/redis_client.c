@@ -178,7 +178,8 @@ static bool _is_http(const struct resp_request *in)
 {
     const char *name = in->text + in->args[0].off;
     size_t len = in->args[0].len;
-    return (len == 4 && strncasecmp(name, "post", 4) == 0) || (len == 5 && strncasecmp(name, "host:", 5) == 0);
+    return (len == 4 && strncasecmp(name, "post", 4) == 0) ||
+           (len == 5 && strncasecmp(name, "host:", 5) == 0);
 }
 
 static size_t _stream(struct redis_client *cl, const char *data, size_t len)
@@ -241,8 +242,7 @@ static size_t _take(struct redis_client *cl, const char *data, size_t len)
     }
     size_t size = in->size;
     if (in->argc && _is_http(in)) {
-        log_warn("%s: HTTP on a Redis listener: connection closed",
-                 runtime_listener_name(cl->c.listener_id));
+        log_warn("%s: HTTP on a Redis listener: connection closed", runtime_listener_name(cl->c.listener_id));
         redis_client_close(cl, false);
         return len;
     }
@@ -381,9 +381,10 @@ static void _expired(struct conn *c)
 
 static bool _idle(const struct conn *c)
 {
-    const struct redis_client *cl = (const struct redis_client *)((const char *)c - offsetof(struct redis_client, c));
-    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit && !cl->tx.open &&
-           !cl->tx.lost && !cl->mute && !cl->mute_next && cl->authenticated && cl->resp == 2;
+    const struct redis_client *cl =
+        (const struct redis_client *)((const char *)c - offsetof(struct redis_client, c));
+    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit &&
+           !cl->tx.open && !cl->tx.lost && !cl->mute && !cl->mute_next && cl->authenticated && cl->resp == 2;
 }
 
 static void _drain(struct conn *c)
@@ -464,9 +465,8 @@ void redis_client_new(struct worker_listener *l, int fd)
     cl->id = ++w->redis->next_id << REDIS_ID_SHIFT | w->id;
     const struct conf_redis_listener *conf = redis_listener_conf(cl);
     cl->authenticated = !conf->password;
-    cl->limits = (struct resp_limits){.multibulk = conf->max_multibulk,
-                                      .bulk = conf->max_bulk,
-                                      .unauthenticated = !cl->authenticated};
+    cl->limits = (struct resp_limits){
+        .multibulk = conf->max_multibulk, .bulk = conf->max_bulk, .unauthenticated = !cl->authenticated};
     stat_add(&_stats(cl)->accepted, 1);
     stat_add(&_stats(cl)->active, 1);
     atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);

@@ -27,7 +27,8 @@ static void _unknown_command(const struct redis_call *call)
         size_t n;
         const char *arg = redis_arg(call, i, &n);
         int room = (int)(128 - used);
-        used += (size_t)snprintf(args + used, sizeof(args) - used, "'%.*s' ", (int)n < room ? (int)n : room, arg);
+        used +=
+            (size_t)snprintf(args + used, sizeof(args) - used, "'%.*s' ", (int)n < room ? (int)n : room, arg);
     }
     redis_client_error(call->client, "ERR unknown command '%.*s', with args beginning with: %s",
                        (int)(len < 128 ? len : 128), name, args);
@@ -48,8 +49,8 @@ static void _unknown_subcommand(const struct redis_call *call, const struct redi
 /* CLIENT SETINFO came with redis 7.2, later than the table; clients send it unasked. */
 static bool _is_setinfo(const struct redis_call *call, const struct redis_command *container)
 {
-    return strcmp(container->name, "client") == 0 && redis_arg_is(call, 1, "setinfo") && call->in->argc == 4 &&
-           call->client->authenticated;
+    return strcmp(container->name, "client") == 0 && redis_arg_is(call, 1, "setinfo") &&
+           call->in->argc == 4 && call->client->authenticated;
 }
 
 /* A command that may not run. In EXEC that ends the transaction (redis: multi.c, execCommandAbort). */
@@ -121,7 +122,8 @@ static bool _place_of_keys(const struct redis_call *call, uint32_t *place)
     } else if (keys.by_pattern && redis_cluster(cl)->conf->n_endpoints > 1) {
         redis_client_error(cl, "ERR BY or GET option of SORT denied: its keys may lie on other shards");
     } else if (!keys.n) {
-        redis_client_error(cl, "ERR %s without a key is not supported: no shard is named", call->command->name);
+        redis_client_error(cl, "ERR %s without a key is not supported: no shard is named",
+                           call->command->name);
     } else {
         found = true;
         *place = _place(call, keys.at[0]);
@@ -224,22 +226,14 @@ static enum redis_taken _unsupported(const struct redis_call *call)
 }
 
 static enum redis_taken (*const _handlers[_REDIS_POLICY_MAX])(const struct redis_call *call) = {
-    [REDIS_UNSUPPORTED] = _unsupported,
-    [REDIS_FORWARD] = _forward,
-    [REDIS_SPLIT_MGET] = redis_split,
-    [REDIS_SPLIT_MSET] = redis_split,
-    [REDIS_SPLIT_SUM] = redis_split,
-    [REDIS_ALL_SUM] = redis_all,
-    [REDIS_ALL_OK] = redis_all,
-    [REDIS_ALL_CONCAT] = redis_all,
-    [REDIS_ALL_AND] = redis_all,
-    [REDIS_SCAN] = redis_scan,
-    [REDIS_LOCAL] = redis_local,
-    [REDIS_TRANSACTION] = redis_transaction,
-    [REDIS_BLOCKING] = _blocking,
-    [REDIS_PUBSUB] = redis_pubsub,
-    [REDIS_SHARD_PUBSUB] = redis_pubsub,
-    [REDIS_MONITOR] = redis_monitor,
+    [REDIS_UNSUPPORTED] = _unsupported,  [REDIS_FORWARD] = _forward,
+    [REDIS_SPLIT_MGET] = redis_split,    [REDIS_SPLIT_MSET] = redis_split,
+    [REDIS_SPLIT_SUM] = redis_split,     [REDIS_ALL_SUM] = redis_all,
+    [REDIS_ALL_OK] = redis_all,          [REDIS_ALL_CONCAT] = redis_all,
+    [REDIS_ALL_AND] = redis_all,         [REDIS_SCAN] = redis_scan,
+    [REDIS_LOCAL] = redis_local,         [REDIS_TRANSACTION] = redis_transaction,
+    [REDIS_BLOCKING] = _blocking,        [REDIS_PUBSUB] = redis_pubsub,
+    [REDIS_SHARD_PUBSUB] = redis_pubsub, [REDIS_MONITOR] = redis_monitor,
 };
 
 static void _count(struct redis_client *cl, const struct redis_command *c)
@@ -283,7 +277,8 @@ enum redis_taken redis_command_take(struct redis_client *cl)
 
 static size_t _give_up(struct redis_client *cl)
 {
-    redis_client_error(cl, "ERR a command of more than %u bytes needs its only key in front", REDIS_ASSEMBLE_MAX);
+    redis_client_error(cl, "ERR a command of more than %u bytes needs its only key in front",
+                       REDIS_ASSEMBLE_MAX);
     redis_client_quit(cl);
     return cl->in.pos;
 }
@@ -294,8 +289,9 @@ size_t redis_command_stream(struct redis_client *cl, const char *data, enum redi
     struct redis_call call = {.client = cl, .in = in};
     const struct redis_command *c =
         in->whole ? redis_command_find(data + in->args[0].off, in->args[0].len) : NULL;
-    bool routable = c && (c->flags & REDIS_ONE_KEY) && c->policy == REDIS_FORWARD && redis_arity_ok(c, in->argc) &&
-                    in->whole > (uint32_t)c->first_key && cl->authenticated && !cl->tx.open && !cl->tx.watching;
+    bool routable = c && (c->flags & REDIS_ONE_KEY) && c->policy == REDIS_FORWARD &&
+                    redis_arity_ok(c, in->argc) && in->whole > (uint32_t)c->first_key && cl->authenticated &&
+                    !cl->tx.open && !cl->tx.watching;
     if (!routable)
         return in->pos > REDIS_ASSEMBLE_MAX ? _give_up(cl) : 0;
     in->text = data;

@@ -132,8 +132,9 @@ static void _auth(const struct redis_call *call)
         return;
     }
     if (call->in->argc == 2 && !redis_listener_conf(cl)->password) {
-        redis_client_error(cl, "ERR AUTH <password> called without any password configured for the default user. "
-                               "Are you sure your configuration is correct?");
+        redis_client_error(cl,
+                           "ERR AUTH <password> called without any password configured for the default user. "
+                           "Are you sure your configuration is correct?");
         return;
     }
     if (call->in->argc == 3)
@@ -191,14 +192,16 @@ static bool _hello_options(const struct redis_call *call)
             name = redis_arg(call, ++i, &name_len);
         } else {
             const char *option = redis_arg(call, i, &len);
-            redis_client_error(cl, "ERR Syntax error in HELLO option '%.*s'", (int)(len < 128 ? len : 128), option);
+            redis_client_error(cl, "ERR Syntax error in HELLO option '%.*s'", (int)(len < 128 ? len : 128),
+                               option);
             return false;
         }
     }
     if (!cl->authenticated) {
-        redis_client_error(cl, "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                               "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
-                               "select the RESP protocol version at the same time");
+        redis_client_error(cl,
+                           "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
+                           "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
+                           "select the RESP protocol version at the same time");
         return false;
     }
     return !name || _set_name(cl, name, name_len);

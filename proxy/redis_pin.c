@@ -1,7 +1,8 @@
 /* Connections of a client's own. */
 #include "redis.h"
 
-enum redis_taken redis_forward_alone(const struct redis_call *call, const struct rt_endpoint *e, bool blocking)
+enum redis_taken redis_forward_alone(const struct redis_call *call, const struct rt_endpoint *e,
+                                     bool blocking)
 {
     struct redis_client *cl = call->client;
     const char *why;

@@ -38,18 +38,20 @@ static struct redis_upstream *_find(const struct redis_client *cl, uint32_t endp
 
 bool redis_pubsub_allows(const struct redis_call *call)
 {
-    static const char *const allowed[] = {"subscribe",    "psubscribe",   "unsubscribe", "punsubscribe", "ssubscribe",
-                                          "sunsubscribe", "ping",         "quit",        "reset"};
+    static const char *const allowed[] = {"subscribe",    "psubscribe", "unsubscribe",
+                                          "punsubscribe", "ssubscribe", "sunsubscribe",
+                                          "ping",         "quit",       "reset"};
     if (call->client->resp == 3 || !redis_pinned(call->client, REDIS_PIN_MESSAGES))
         return true;
     for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
         if (_is(call, allowed[i]))
             return true;
     }
-    redis_client_error(call->client,
-                       "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
-                       "allowed in this context",
-                       call->command->name);
+    redis_client_error(
+        call->client,
+        "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+        "allowed in this context",
+        call->command->name);
     return false;
 }
 
@@ -147,7 +149,8 @@ void redis_pubsub_message(struct redis_upstream *u)
         else if (subscription && n == 3)
             _confirmed(cl, u, data + header, len - (size_t)header);
         /* A client that does not read gets no more; its own connection waits with the rest. */
-        if (!cl->c.dead && !u->c.dead && conn_backlog(&cl->c) > cl->c.worker->runtime->conf->limits.buffer / 2)
+        if (!cl->c.dead && !u->c.dead &&
+            conn_backlog(&cl->c) > cl->c.worker->runtime->conf->limits.buffer / 2)
             redis_upstream_pause(u);
     }
     evbuffer_free(message);

@@ -175,8 +175,9 @@ void redis_shard_unpin(struct redis_upstream *u, bool clean)
     _disown(u);
     if (u->c.dead || u->listed || u->c.kernel || u->c.leaving)
         return; /* What leaves the kernel path comes here again when it has left. */
-    bool donate = clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&
-                  kpath_pooled(u->c.worker, u->c.endpoint) < u->c.worker->runtime->conf->limits.idle_upstreams;
+    bool donate =
+        clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&
+        kpath_pooled(u->c.worker, u->c.endpoint) < u->c.worker->runtime->conf->limits.idle_upstreams;
     u->donate = false;
     if (donate && kpath_donate(&u->c))
         return;

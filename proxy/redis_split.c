@@ -12,8 +12,8 @@ struct redis_group {
     struct worker *worker;
     enum redis_policy policy;
     uint32_t n_parts;
-    uint32_t left;    /**< Parts without a complete reply. */
-    uint32_t n_keys;  /**< REDIS_SPLIT_MGET */
+    uint32_t left;     /**< Parts without a complete reply. */
+    uint32_t n_keys;   /**< REDIS_SPLIT_MGET */
     uint16_t *part_of; /**< By key. */
     struct redis_request *parts[];
 };
@@ -173,7 +173,8 @@ static void _merge_mget(struct redis_group *g)
         size_t used = 0;
         if (p->reply[0] == '-') {
             _put(g, p->reply, p->reply_len);
-        } else if (!*from || resp_reply_feed(&element, p->reply + *from, p->reply_len - *from, &used) != RESP_DONE) {
+        } else if (!*from ||
+                   resp_reply_feed(&element, p->reply + *from, p->reply_len - *from, &used) != RESP_DONE) {
             _unexpected(g);
         } else {
             _put(g, p->reply + *from, used);
@@ -216,7 +217,8 @@ static void _merge_and(struct redis_group *g)
         size_t at = header + (size_t)k * 4;
         for (uint32_t i = 0; ok && i < g->n_parts; i++) {
             const struct redis_request *p = g->parts[i];
-            ok = at < p->reply_len && resp_header(p->reply + at, p->reply_len - at, &type, &value) == 4 && type == ':';
+            ok = at < p->reply_len && resp_header(p->reply + at, p->reply_len - at, &type, &value) == 4 &&
+                 type == ':';
             if (ok && value < least)
                 least = value;
         }
@@ -269,7 +271,7 @@ struct spread {
     uint32_t stride; /**< Arguments per key: 1, or 2 with a value. */
     uint32_t n_keys;
     uint32_t n_parts;
-    uint16_t *part_of; /**< By key. */
+    uint16_t *part_of;                                         /**< By key. */
     const struct rt_endpoint *endpoint[RUNTIME_ENDPOINTS_MAX]; /**< By part. */
 };
 
@@ -324,7 +326,8 @@ static bool _all_take(const struct redis_call *call, const struct rt_endpoint *c
     return true;
 }
 
-static struct redis_upstream *_shared(const struct redis_call *call, const struct rt_endpoint *e, char *why, size_t len)
+static struct redis_upstream *_shared(const struct redis_call *call, const struct rt_endpoint *e, char *why,
+                                      size_t len)
 {
     const char *text = "";
     struct redis_upstream *u = redis_shard_shared(redis_shard_get(call->client, e), call->client, &text);

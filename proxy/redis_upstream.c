@@ -209,8 +209,8 @@ static void _begin(struct redis_upstream *u, const struct conf_redis_cluster *co
     int n;
     if (conf->password) {
         if (conf->user)
-            n = snprintf(text, sizeof(text), "*3\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(conf->user),
-                         conf->user, strlen(conf->password), conf->password);
+            n = snprintf(text, sizeof(text), "*3\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n",
+                         strlen(conf->user), conf->user, strlen(conf->password), conf->password);
         else
             n = snprintf(text, sizeof(text), "*2\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n", strlen(conf->password),
                          conf->password);
@@ -225,7 +225,8 @@ static void _begin(struct redis_upstream *u, const struct conf_redis_cluster *co
 }
 
 /* Replies that say something about the shard or about skein itself. */
-static void _look_at_error(struct redis_upstream *u, const struct redis_request *r, const char *data, size_t len)
+static void _look_at_error(struct redis_upstream *u, const struct redis_request *r, const char *data,
+                           size_t len)
 {
     static const char protocol[] = "-ERR Protocol error";
     const char *name = runtime_endpoint_name(u->c.endpoint);

@@ -59,7 +59,7 @@ struct worker {
     struct exchange *free_exchanges; /**< HTTP's (http.h). */
     struct upstream_pool *pools;     /**< HTTP's, by endpoint id. */
     struct kpath_worker *kpath;      /**< NULL without a kernel path. */
-    struct redis_worker *redis; /**< See redis_worker.h. */
+    struct redis_worker *redis;      /**< See redis_worker.h. */
     struct stats stats;
 
     char *rbuf; /**< What the last recv() brought; valid during one callback. */

@@ -168,9 +168,9 @@ struct slot {
     __u8 protocol; /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
-    __u8 to_head;           /**< Upstream: the outstanding request is HEAD. */
-    __u8 responding;        /**< Upstream: the response's head was redirected. */
-    __u8 aborted;           /**< Beyond help: to be reset. */
+    __u8 to_head;    /**< Upstream: the outstanding request is HEAD. */
+    __u8 responding; /**< Upstream: the response's head was redirected. */
+    __u8 aborted;    /**< Beyond help: to be reset. */
     union {
         struct http1_head head; /**< Of the last head framed. */
         struct resp_frame frame;

@@ -15,9 +15,9 @@
 /** Downstream settings, by listener index. An index is not reused while a connection may
  * still hold it; a reload writes new ones. */
 struct kernel_listener {
-    __u32 any_vhost; /**< vhost of routes without a host. */
-    __u32 has_hosts; /**< Look the Host up. */
-    __u32 single;    /**< Without hosts: every path goes to `cluster`. Redis: one endpoint. */
+    __u32 any_vhost;    /**< vhost of routes without a host. */
+    __u32 has_hosts;    /**< Look the Host up. */
+    __u32 single;       /**< Without hosts: every path goes to `cluster`. Redis: one endpoint. */
     __u32 cluster;      /**< Redis: the ring. */
     __u32 header_bytes; /**< Limits; larger messages belong to userspace. */
     __u32 header_count; /**< Redis: arguments of a command. */
