@@ -13,13 +13,14 @@
 /* One listener, summed over workers and both paths. */
 struct listener_view {
     const char *name;
-    uint64_t accepted, active, requests, responses, errors, promoted, returned;
+    uint64_t accepted, active, requests, responses, errors, promoted, returned, kept_many, kept_pipelined;
+    uint64_t commands[_REDIS_POLICY_MAX + 1];
     struct kernel_listener_stats kernel;
 };
 
 struct endpoint_view {
     const char *name;
-    uint64_t connects, connect_failures, requests, active, retries;
+    uint64_t connects, connect_failures, requests, active, retries, errors, ejections;
     struct kernel_endpoint_stats kernel;
 };
 
@@ -38,6 +39,10 @@ static bool _listener(struct server *s, uint32_t id, struct listener_view *v)
         v->errors += stat_get(&l->errors);
         v->promoted += stat_get(&l->promoted);
         v->returned += stat_get(&l->returned);
+        v->kept_many += stat_get(&l->kept_many);
+        v->kept_pipelined += stat_get(&l->kept_pipelined);
+        for (unsigned p = 0; p <= _REDIS_POLICY_MAX; p++)
+            v->commands[p] += stat_get(&l->commands[p]);
     }
     kernel_listener_stats(server_kpath(s), id, &v->kernel);
     return true;
@@ -56,6 +61,8 @@ static bool _endpoint(struct server *s, uint32_t id, struct endpoint_view *v)
         v->requests += stat_get(&e->requests);
         v->active += stat_get(&e->active);
         v->retries += stat_get(&e->retries);
+        v->errors += stat_get(&e->errors);
+        v->ejections += stat_get(&e->ejections);
     }
     kernel_endpoint_stats(server_kpath(s), id, &v->kernel);
     return true;
@@ -98,6 +105,48 @@ static void _messages(struct evbuffer *out, const struct listener_view *v, const
 static void _listener_value(struct evbuffer *out, const char *metric, const char *name, uint64_t value)
 {
     evbuffer_add_printf(out, "%s{listener=\"%s\"} %llu\n", metric, name, (unsigned long long)value);
+}
+
+/** Classes of Redis commands, by policy; the last: writes that are forwarded. */
+static const char *const _classes[_REDIS_POLICY_MAX + 1] = {
+    [REDIS_UNSUPPORTED] = "unsupported",
+    [REDIS_FORWARD] = "read",
+    [REDIS_SPLIT_MGET] = "mget",
+    [REDIS_SPLIT_MSET] = "mset",
+    [REDIS_SPLIT_SUM] = "split",
+    [REDIS_ALL_SUM] = "all_sum",
+    [REDIS_ALL_OK] = "all_ok",
+    [REDIS_ALL_CONCAT] = "all_concat",
+    [REDIS_ALL_AND] = "all_and",
+    [REDIS_SCAN] = "scan",
+    [REDIS_LOCAL] = "local",
+    [REDIS_TRANSACTION] = "transaction",
+    [REDIS_BLOCKING] = "blocking",
+    [REDIS_PUBSUB] = "pubsub",
+    [REDIS_SHARD_PUBSUB] = "sharded_pubsub",
+    [REDIS_MONITOR] = "monitor",
+    [_REDIS_POLICY_MAX] = "write",
+};
+
+/* Of listeners that have seen Redis commands. */
+static void _prometheus_redis(struct server *s, struct evbuffer *out)
+{
+    struct listener_view v;
+    _type(out, "skein_redis_commands_total", "counter", "Redis commands on the userspace path, by class.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        for (unsigned p = 0; p <= _REDIS_POLICY_MAX; p++) {
+            if (v.commands[p])
+                evbuffer_add_printf(out, "skein_redis_commands_total{listener=\"%s\",class=\"%s\"} %llu\n",
+                                    v.name, _classes[p], (unsigned long long)v.commands[p]);
+        }
+    }
+    _type(out, "skein_redis_kept_total", "counter",
+          "Times that a Redis client was kept off the kernel path by kernel: auto, by reason.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        static const char format[] = "skein_redis_kept_total{listener=\"%s\",reason=\"%s\"} %llu\n";
+        evbuffer_add_printf(out, format, v.name, "many_clients", (unsigned long long)v.kept_many);
+        evbuffer_add_printf(out, format, v.name, "pipelines", (unsigned long long)v.kept_pipelined);
+    }
 }
 
 static void _prometheus_listeners(struct server *s, struct evbuffer *out)
@@ -157,6 +206,10 @@ static void _prometheus_endpoints(struct server *s, struct evbuffer *out)
          offsetof(struct endpoint_view, connect_failures)},
         {"skein_upstream_retries_total", "counter", "Requests sent again on another connection.",
          offsetof(struct endpoint_view, retries)},
+        {"skein_upstream_error_replies_total", "counter", "Error replies of a Redis server.",
+         offsetof(struct endpoint_view, errors)},
+        {"skein_upstream_ejections_total", "counter", "Times that a Redis server was taken out of use.",
+         offsetof(struct endpoint_view, ejections)},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         _type(out, rows[i].metric, rows[i].type, rows[i].help);
@@ -190,6 +243,7 @@ static void _prometheus_clusters(struct server *s, struct evbuffer *out)
 void metrics_prometheus(struct server *s, struct evbuffer *out)
 {
     _prometheus_listeners(s, out);
+    _prometheus_redis(s, out);
     _prometheus_endpoints(s, out);
     _prometheus_clusters(s, out);
     _type(out, "skein_kernel_path", "gauge", "1 if the kernel path is in use.");
@@ -222,17 +276,28 @@ static void _json_listener(struct evbuffer *out, const struct listener_view *v)
                             (unsigned long long)v->kernel.fallback[r]);
         comma = ",";
     }
-    evbuffer_add_printf(out, "}}");
+    evbuffer_add_printf(out, "},\"commands\":{");
+    comma = "";
+    for (unsigned p = 0; p <= _REDIS_POLICY_MAX; p++) {
+        if (!v->commands[p])
+            continue;
+        evbuffer_add_printf(out, "%s\"%s\":%llu", comma, _classes[p], (unsigned long long)v->commands[p]);
+        comma = ",";
+    }
+    evbuffer_add_printf(out, "},\"kept_in_userspace\":{\"many_clients\":%llu,\"pipelines\":%llu}}",
+                        (unsigned long long)v->kept_many, (unsigned long long)v->kept_pipelined);
 }
 
 static void _json_endpoint(struct evbuffer *out, const struct endpoint_view *v)
 {
     evbuffer_add_printf(out,
                         "{\"address\":\"%s\",\"connections\":%llu,\"connects\":%llu,"
-                        "\"connect_failures\":%llu,\"retries\":%llu,"
+                        "\"connect_failures\":%llu,\"retries\":%llu,\"error_replies\":%llu,"
+                        "\"ejections\":%llu,"
                         "\"requests\":{\"kernel\":%llu,\"userspace\":%llu}}",
                         v->name, (unsigned long long)v->active, (unsigned long long)v->connects,
                         (unsigned long long)v->connect_failures, (unsigned long long)v->retries,
+                        (unsigned long long)v->errors, (unsigned long long)v->ejections,
                         (unsigned long long)v->kernel.requests, (unsigned long long)v->requests);
 }
 

@@ -87,6 +87,7 @@ static void _start(struct worker *w)
     struct timeval tv = {.tv_usec = TICK_US};
     struct redis_path *p = _path(w);
     p->started = true;
+    p->tick++;
     event_assign(&p->timer, w->base, -1, EV_PERSIST, _on_tick, w);
     event_add(&p->timer, &tv);
 }

@@ -1,7 +1,7 @@
 """Shards that die, or hang, clients that leave or do not read: the others go on, and nobody
 gets another's reply."""
-import threading
 import hashlib
+import threading
 import time
 
 import harness
