@@ -74,13 +74,13 @@ def medium(bench):
     return _throughput(bench, "64 KiB body, 32 connections", MEDIUM, "responses/s")
 
 
-def _control_note(row, load):
+def control_note(row, load, control=CONTROL, program="HAProxy"):
     """Equal programs should have the ratio 1; what they have instead is the error of all others."""
-    ratio = row.ratio(CONTROL)
+    ratio = row.ratio(control)
     if ratio is None:
-        return f"{load}: HAProxy's own value is not above zero, no ratio of this row means anything"
+        return f"{load}: {program}'s own value is not above zero, no ratio of this row means anything"
     if abs(ratio - 1) > CONTROL_TOLERANCE:
-        return (f"{load}: a second, equal HAProxy measured {ratio:.2f} of the first, so the ratios of "
+        return (f"{load}: a second, equal {program} measured {ratio:.2f} of the first, so the ratios of "
                 f"this row are NOT reliable")
     return None
 
@@ -106,7 +106,7 @@ def latency(bench):
         if name != DIRECT:
             added.add(name, statistics.median(mean.samples[name]) - mean.value(DIRECT))
     bench.note(watch.note(title))
-    bench.note(_control_note(added, title))
+    bench.note(control_note(added, title))
     return [added, mean, errors]
 
 

@@ -17,7 +17,9 @@ SMALL, MEDIUM, LARGE, HUGE = "/", "/64k", "/1m", "/1g"
 BODY_BYTES = {SMALL: 65, MEDIUM: 64 << 10, LARGE: 1 << 20, HUGE: 1 << 30}
 
 DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF = "direct", "haproxy", "nginx", "skein", "skein-off"
+NUTCRACKER, SKEIN_ON = "nutcracker", "skein-on"
 CONTROL = "haproxy-control"  # A second, equal HAProxy: how far apart are equal things here?
+NUTCRACKER_AGAIN = "nutcracker-again"  # The same for nutcracker.
 
 
 class BenchError(Exception):
@@ -130,7 +132,7 @@ def stop_all():
         server.stop()
 
 
-def _write(path, text):
+def write(path, text):
     with open(path, "w", encoding="ascii") as file:
         file.write(text)
     return path
@@ -142,7 +144,7 @@ def _nginx(name, directory, port, http_block):
     os.mkdir(home)
     temp_paths = "\n".join(f"    {kind}_temp_path {home}/{kind};"
                            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    config = _write(os.path.join(home, "nginx.conf"), f"""
+    config = write(os.path.join(home, "nginx.conf"), f"""
 daemon off;
 user root;
 worker_processes 1;
@@ -205,7 +207,7 @@ def haproxy(directory, origin_port):
     port = free_port()
     # It wants two fds per connection, for an upstream each, and refuses to start without:
     # connections that are idle need one.
-    config = _write(os.path.join(directory, f"haproxy-{port}.cfg"), f"""
+    config = write(os.path.join(directory, f"haproxy-{port}.cfg"), f"""
 global
     nbthread 1
     maxconn 20000
@@ -253,7 +255,7 @@ def skein(name, directory, origin_port, binary, idle="120s"):
     """The bypass stays off: on loopback it would stand in for the path under measurement."""
     port, admin_port = free_port(), free_port()
     kernel = {SKEIN: "auto", SKEIN_OFF: "off"}[name]
-    config = _write(os.path.join(directory, f"{name}-{port}.yaml"), f"""
+    config = write(os.path.join(directory, f"{name}-{port}.yaml"), f"""
 workers: 1
 datapath:
   kernel: {kernel}

@@ -8,10 +8,17 @@ import statistics
 import subprocess
 import time
 
-from peers import CONTROL, DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF
+from peers import CONTROL, DIRECT, HAPROXY, NGINX, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_OFF, SKEIN_ON
 
 COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", CONTROL: "HAProxy again", NGINX: "nginx",
            SKEIN: "skein", SKEIN_OFF: "skein, `kernel: off`"}
+REDIS_COLUMNS = {DIRECT: "direct", NUTCRACKER: "nutcracker", NUTCRACKER_AGAIN: "nutcracker again",
+                 SKEIN_OFF: "skein, `kernel: off`", SKEIN: "skein, `kernel: auto`",
+                 SKEIN_ON: "skein, `kernel: on`"}
+HEADINGS = (
+    (COLUMNS, "HTTP: medians; in brackets the ratio to HAProxy, for short connections to nginx."),
+    (REDIS_COLUMNS, "Redis: medians; in brackets the ratio to nutcracker."),
+)
 
 
 class Row:
@@ -20,8 +27,9 @@ class Row:
     Failures are counted with combine=sum: a median would hide those of a single round.
     """
 
-    def __init__(self, load, measure, fmt="{:,.0f}", reference=None, combine=statistics.median):
-        self.load, self.measure = load, measure
+    def __init__(self, load, measure, fmt="{:,.0f}", reference=None, combine=statistics.median,
+                 columns=COLUMNS):
+        self.load, self.measure, self.columns = load, measure, columns
         self.samples = {}
         self._fmt, self._reference, self._combine = fmt, reference, combine
 
@@ -74,28 +82,36 @@ def machine(skein_binary):
         "nginx": _version("nginx", "-v"),
         "haproxy": _version("haproxy", "-v"),
         "wrk": _version("wrk", "-v"),
+        "nutcracker": _version("nutcracker", "-V"),
+        "redis": _version("redis-server", "--version"),
         "skein": _version(skein_binary, "--version"),
     }
 
 
-def markdown(facts, rows, notes):
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("skein", "haproxy", "nginx", "wrk")
-                         if facts[name])
+def _table(rows, columns):
     lines = [
-        f"{facts['date']}: {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['architecture']}, "
-        f"Linux {facts['kernel']}; {versions}. All on loopback, one worker per proxy.",
-        "Medians; in brackets the ratio to HAProxy, for short connections to nginx.",
-        "",
-        "| load | measure | " + " | ".join(COLUMNS.values()) + " |",
-        "|---|---|" + "---:|" * len(COLUMNS),
+        "| load | measure | " + " | ".join(columns.values()) + " |",
+        "|---|---|" + "---:|" * len(columns),
     ]
     previous = None
     for row in rows:
-        if not row.samples:
-            continue
         load = row.load if row.load != previous else ""
-        lines.append(f"| {load} | {row.measure} | " + " | ".join(map(row.cell, COLUMNS)) + " |")
+        lines.append(f"| {load} | {row.measure} | " + " | ".join(map(row.cell, columns)) + " |")
         previous = row.load
+    return lines
+
+
+def markdown(facts, rows, notes):
+    names = ("skein", "haproxy", "nginx", "wrk", "nutcracker", "redis")
+    versions = ", ".join(f"{name} {facts[name]}" for name in names if facts[name])
+    lines = [
+        f"{facts['date']}: {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['architecture']}, "
+        f"Linux {facts['kernel']}; {versions}. All on loopback, one worker per proxy.",
+    ]
+    for columns, heading in HEADINGS:
+        measured = [row for row in rows if row.samples and row.columns is columns]
+        if measured:
+            lines += ["", heading, "", *_table(measured, columns)]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines)

@@ -71,6 +71,32 @@ struct {
     __type(value, struct kernel_cluster);
 } clusters SEC(".maps");
 
+/* Redis: commands that may take the kernel path, by name. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 512);
+    __type(key, struct redis_name);
+    __type(value, struct kernel_command);
+} redis_commands SEC(".maps");
+
+/* Redis: which endpoint has which hash slot. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct kernel_ring);
+} rings SEC(".maps");
+
+/* By endpoint id: not 0 while it is ejected. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} endpoint_state SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, 1);

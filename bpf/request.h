@@ -1,7 +1,7 @@
 /* Requests: downstream socket -> leased upstream socket. */
 #pragma once
 
-#include "pool.h"
+#include "redis.h"
 #include "route.h"
 
 static __always_inline int over_limit(const struct slot *s, const struct kernel_listener *l)
@@ -10,10 +10,15 @@ static __always_inline int over_limit(const struct slot *s, const struct kernel_
            s->head.target_len > l->target_bytes || (l->body_bytes && s->head.content_length > l->body_bytes);
 }
 
-/** Where a framed request goes: endpoint + 1 in `picked`. @return HTTP1_OK or why not. */
-static __always_inline int request_destination(struct slot *s)
+/** Frames the HTTP request in the window's first `n` bytes.
+ * @return HTTP1_OK, with `total` set and endpoint + 1 in `picked`, or why not. */
+static __always_inline int http_request(struct slot *s, __u32 n)
 {
     __u32 endpoint;
+    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
+    if (reason != HTTP1_OK)
+        return reason;
+    s->total = s->head.head_len + s->head.content_length;
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
     if (!l)
         return FALLBACK_INTERNAL;
@@ -32,6 +37,38 @@ static __always_inline __u32 at_most(__u32 avail, __u64 len)
     return n < len ? n : (__u32)len;
 }
 
+/** How many of `avail` bytes at `offset` go on together, of a message of which `left` bytes are still
+ * to come. A RESP message ends with CRLF: that stays together, so that it can be looked at; 0 if it
+ * is not there. */
+static __always_inline __u32 slice_of(struct __sk_buff *ctx, const struct slot *s, __u32 offset, __u32 avail,
+                                      __u64 left)
+{
+    __u32 n = at_most(avail, left);
+    __u8 end[2];
+    if (s->protocol != SLOT_REDIS)
+        return n;
+    if (left - n == 1)
+        return n - 1;
+    if (n < left)
+        return n;
+    if (n < 2 || bpf_skb_load_bytes(ctx, offset + n - 2, end, sizeof(end)) || end[0] != '\r' || end[1] != '\n')
+        return 0;
+    return n;
+}
+
+/** Body bytes of the message at hand: redirected, or passed if they can not be. */
+static __always_inline int body_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+{
+    __u32 n = slice_of(ctx, s, offset, avail, s->remaining);
+    if (!n) {
+        s->slice_kind = SLICE_PASS;
+        s->slice_reason = FALLBACK_RESP + RESP_FRAME_SYNTAX;
+        return at_most(avail, avail);
+    }
+    s->slice_kind = SLICE_BODY;
+    return (int)n;
+}
+
 /** Parser: how many bytes belong together, and what they are; negative to give up.
  *
  * While a response is outstanding, or not yet sent completely, giving up would destroy it:
@@ -45,10 +82,8 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     s->slice_reason = FALLBACK_PIPELINED;
     if (owner & OWNER_USER)
         return at_most(avail, avail);
-    if (s->remaining) {
-        s->slice_kind = SLICE_BODY;
-        return at_most(avail, s->remaining);
-    }
+    if (s->remaining)
+        return body_slice(ctx, s, offset, avail);
     /* While a request is outstanding its head stays in the window, for a retry. */
     if (owner_lease(owner) || view_own(ctx, &v) || !settled(s, &v))
         return at_most(avail, avail);
@@ -56,13 +91,14 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     s->picked = 0;
     if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
         return give_up(s, owner, FALLBACK_INTERNAL, c);
-    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
-    if (reason == HTTP1_OK)
-        reason = request_destination(s);
+    int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
     if (reason != HTTP1_OK)
         return give_up(s, owner, reason, c);
+    n = slice_of(ctx, s, offset, avail, s->total);
+    if (!n)
+        return give_up(s, owner, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
     s->slice_kind = SLICE_HEAD;
-    return at_most(avail, s->head.head_len + s->head.content_length);
+    return (int)n;
 }
 
 /** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for
@@ -131,12 +167,12 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     if (view_target(uref, &v) || !settled(u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len, key = ref_index(uref);
-    u->to_head = (s->head.flags & HTTP1_F_HEAD) != 0;
+    u->to_head = s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_HEAD);
     u->responding = 0;
     u->remaining = 0;
     u->expect_seq = v.rcv_nxt;
     count_tx(u, len);
-    s->remaining = s->head.head_len + s->head.content_length - len;
+    s->remaining = s->total - len;
     __sync_fetch_and_or(&s->owner, lease_bits(uref));
     if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
         uncount_tx(u, len);

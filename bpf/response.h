@@ -12,8 +12,8 @@ static __always_inline int request_sent(struct __sk_buff *ctx, struct slot *s, _
     return !(d && d->remaining) && !view_own(ctx, &v) && settled(s, &v);
 }
 
-/** Why the response in the window does not take the kernel path. Sets the body's length. */
-static __always_inline int response_frame(struct slot *s, __u32 n)
+/** Why the response in the window does not take the kernel path. Sets `total`. */
+static __always_inline int http_response(struct slot *s, __u32 n)
 {
     int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
     __u8 flags = s->head.flags;
@@ -23,6 +23,7 @@ static __always_inline int response_frame(struct slot *s, __u32 n)
         s->head.content_length = 0;
     else if (!(flags & HTTP1_F_HAS_LENGTH))
         return HTTP1_UNTIL_CLOSE;
+    s->total = s->head.head_len + s->head.content_length;
     return HTTP1_OK;
 }
 
@@ -52,18 +53,19 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
         return give_up(s, owner, FALLBACK_UNSOLICITED, c);
     if (client_slow(d, dref))
         return give_up(s, owner, FALLBACK_DOWNSTREAM_SLOW, c);
-    if (s->remaining) {
-        s->slice_kind = SLICE_BODY;
-        return at_most(avail, s->remaining);
-    }
+    if (s->remaining)
+        return body_slice(ctx, s, offset, avail);
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
         return give_up(s, owner, FALLBACK_INTERNAL, c);
-    int reason = response_frame(s, n);
+    int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
     if (reason != HTTP1_OK)
         return give_up(s, owner, reason, c);
+    n = slice_of(ctx, s, offset, avail, s->total);
+    if (!n)
+        return give_up(s, owner, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
     s->slice_kind = SLICE_HEAD;
-    return at_most(avail, s->head.head_len + s->head.content_length);
+    return (int)n;
 }
 
 /** Whether the two sides of the lease name each other. While the client's own programs are at
@@ -114,7 +116,7 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     }
     s->activity++;
     if (s->slice_kind == SLICE_HEAD) {
-        s->remaining = s->head.head_len + s->head.content_length;
+        s->remaining = s->total;
         s->expect_seq += (__u32)s->remaining;
         s->responding = 1;
         if (c)

@@ -235,6 +235,12 @@ void conn_finish(struct conn *c, bool linger)
     conn_await_writable(c);
 }
 
+void conn_break(struct conn *c)
+{
+    c->broken = true;
+    event_active(&c->rev, EV_READ, 0);
+}
+
 void conn_close(struct conn *c, bool reset)
 {
     struct worker *w = c->worker;

@@ -27,6 +27,7 @@ struct worker_listener;
 
 /** What a connection's owner does; all run on the worker's thread. */
 struct conn_ops {
+    uint8_t protocol; /**< enum slot_protocol, for the kernel path. */
     /** Consumes input. @return Bytes consumed, at most `len`; the rest is offered again. */
     size_t (*input)(struct conn *c, const char *data, size_t len);
     /** The peer will send nothing more. Kept input was offered before. */
@@ -177,6 +178,9 @@ void conn_resume(struct conn *c, const char *data, size_t len, int err);
  *                (RFC 9112 9.6).
  */
 void conn_finish(struct conn *c, bool linger);
+
+/** Tells the owner, from the loop, that the connection is broken. */
+void conn_break(struct conn *c);
 
 /** Closes now, dropping queued output. @param reset Send RST instead of FIN. */
 void conn_close(struct conn *c, bool reset);

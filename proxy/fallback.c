@@ -33,6 +33,17 @@ const char *fallback_name(unsigned reason)
         [FALLBACK_TARGET_GONE] = "target_gone",
         [FALLBACK_REDIRECT_FAILED] = "redirect_failed",
         [FALLBACK_INTERNAL] = "internal",
+        [FALLBACK_COMMAND] = "command",
+        [FALLBACK_EJECTED] = "ejected",
+        [FALLBACK_RESP + RESP_FRAME_OK] = "resp_none",
+        [FALLBACK_RESP + RESP_FRAME_INLINE] = "resp_inline",
+        [FALLBACK_RESP + RESP_FRAME_PARTIAL] = "resp_partial",
+        [FALLBACK_RESP + RESP_FRAME_TOO_LONG] = "resp_long",
+        [FALLBACK_RESP + RESP_FRAME_SYNTAX] = "resp_syntax",
+        [FALLBACK_RESP + RESP_FRAME_COUNT] = "resp_count",
+        [FALLBACK_RESP + RESP_FRAME_NAME] = "resp_name",
+        [FALLBACK_RESP + RESP_FRAME_TYPE] = "resp_type",
+        [FALLBACK_RESP + RESP_FRAME_DEPTH] = "resp_depth",
     };
     return reason < _FALLBACK_MAX ? names[reason] : "unknown";
 }

@@ -76,6 +76,8 @@ static int _size_maps(struct kpath *k)
     r |= bpf_map__set_max_entries(s->maps.pools, k->n_endpoints * k->n_workers);
     r |= bpf_map__set_max_entries(s->maps.listeners, KERNEL_LISTENERS);
     r |= bpf_map__set_max_entries(s->maps.clusters, KERNEL_CLUSTERS);
+    r |= bpf_map__set_max_entries(s->maps.rings, KERNEL_RINGS);
+    r |= bpf_map__set_max_entries(s->maps.endpoint_state, k->n_endpoints);
     r |= bpf_map__set_max_entries(s->maps.listener_stats, RUNTIME_LISTENERS_MAX);
     r |= bpf_map__set_max_entries(s->maps.endpoint_stats, k->n_endpoints);
     return r ? -EINVAL : 0;
@@ -112,8 +114,15 @@ static int _load(struct kpath *k, char *why, size_t why_len)
         r = _mmap(k->skel->maps.pools, (void **)&k->pools);
     if (!r)
         r = _mmap(k->skel->maps.clusters, (void **)&k->clusters);
+    if (!r)
+        r = _mmap(k->skel->maps.rings, (void **)&k->rings);
+    if (!r)
+        r = _mmap(k->skel->maps.endpoint_state, (void **)&k->endpoint_state);
     if (r)
         return _fail(r, why, why_len, "mapping BPF memory");
+    r = kernel_publish_commands(k);
+    if (r)
+        return _fail(r, why, why_len, "filling the command table");
     for (uint32_t i = 0; i < k->n_slots; i++)
         k->slots[i].owner = OWNER_USER;
     return 0;
@@ -180,6 +189,10 @@ void kernel_close(struct kpath **kp)
         munmap(k->pools, _map_bytes(k->skel->maps.pools));
     if (k->clusters)
         munmap(k->clusters, _map_bytes(k->skel->maps.clusters));
+    if (k->rings)
+        munmap(k->rings, _map_bytes(k->skel->maps.rings));
+    if (k->endpoint_state)
+        munmap(k->endpoint_state, _map_bytes(k->skel->maps.endpoint_state));
     skein_bpf__destroy(k->skel);
     _free_published(&k->published[0]);
     _free_published(&k->published[1]);

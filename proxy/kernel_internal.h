@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime.h"
 #include "skein/slot.h"
 #include "skein/tables.h"
 
@@ -16,6 +17,7 @@ struct skein_bpf;
  * older configuration still names stays valid for many reloads. */
 #define KERNEL_LISTENERS 256
 #define KERNEL_CLUSTERS  256
+#define KERNEL_RINGS     64
 
 /** Keys written for one configuration, removed when the next but one arrives. */
 struct published {
@@ -31,11 +33,14 @@ struct kpath {
     struct slot *slots;
     struct pool *pools;
     struct kernel_cluster *clusters;
+    struct kernel_ring *rings;
+    uint32_t *endpoint_state; /**< By endpoint id: not 0 while it is ejected. */
     uint32_t n_slots;
     uint32_t n_workers;
     uint32_t n_endpoints; /**< Endpoint ids below this have pools. */
     uint32_t next_listener;
     uint32_t next_cluster;
+    uint32_t next_ring;
     uint32_t next_vhost;
     struct published published[2];
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
@@ -89,6 +94,13 @@ uint64_t kernel_cookie(int fd);
 
 /** Runs the hazards that matter over loopback. @return 0, or -ENOTRECOVERABLE with `why`. */
 int kernel_selftest(struct kpath *k, char *why, size_t why_len);
+
+/** Fills the table of Redis commands that the kernel path takes. */
+int kernel_publish_commands(struct kpath *k);
+
+/** Publishes a Redis listener and the ring of its cluster.
+ * @return 0; -ENOTSUP if the kernel path does not know the cluster's distribution; -ENOSPC. */
+int kernel_publish_redis(struct kpath *k, struct runtime *rt, struct rt_listener *l);
 
 struct bpf_map;
 int kernel_put(struct bpf_map *map, const void *key, const void *value);

@@ -88,6 +88,7 @@ void kpath_promote(struct conn *c)
     struct slot *s = kpath_slot(c);
     s->listener = c->listener->rt->kernel_id;
     s->stats_id = c->listener->rt->id;
+    s->protocol = c->ops->protocol;
     s->pool = c->worker->id;
     if (_insert(c)) {
         c->kernel_refused = true;
@@ -154,6 +155,12 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
     return n;
 }
 
+void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
+{
+    if (w->kpath && endpoint < w->kpath->k->n_endpoints)
+        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], ejected, __ATOMIC_RELEASE);
+}
+
 bool kpath_donate(struct conn *c)
 {
     if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading ||
@@ -166,6 +173,7 @@ bool kpath_donate(struct conn *c)
     kernel_init_slot(k, c->slot, true);
     struct slot *s = kpath_slot(c);
     s->stats_id = c->endpoint;
+    s->protocol = c->ops->protocol;
     s->pool = c->endpoint * k->n_workers + c->worker->id;
     if (!_pool_place(c)) {
         kernel_forget(k, c->slot, 0);

@@ -202,9 +202,11 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
     }
     for (size_t i = 0; i < rt->conf->n_listeners; i++) {
         struct rt_listener *l = &rt->listeners[i];
-        if (l->conf->protocol != CONF_HTTP)
-            continue;
-        int r = _fits(l->conf) ? _publish_listener(k, rt, l, p) : -ENAMETOOLONG;
+        int r;
+        if (l->conf->protocol == CONF_REDIS)
+            r = kernel_publish_redis(k, rt, l);
+        else
+            r = _fits(l->conf) ? _publish_listener(k, rt, l, p) : -ENAMETOOLONG;
         if (r)
             log_warn("listener %s: userspace path only: %s", l->conf->name, strerror(-r));
     }

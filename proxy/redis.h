@@ -85,6 +85,7 @@ struct redis_upstream {
     uint8_t pin;                /**< enum redis_pin */
     uint8_t setup;              /**< Replies to AUTH and HELLO still to come. */
     bool shared;
+    bool donate; /**< To the kernel path, when its owner needs it no more. */
     bool listed; /**< Stands in its shard's idle list. */
     bool paused; /**< Not read, because the client of the reply at hand does not read. */
     struct redis_client_list waiters; /**< Clients that wait for it to take commands again. */
@@ -135,10 +136,15 @@ struct redis_client {
     uint32_t window;        /**< Commands over several shards that may be outstanding. */
     uint64_t buffered_most; /**< `buffered` at its highest since the queue was empty. */
     uint32_t last_endpoint; /**< Of the last command sent. */
+    uint32_t deepest;       /**< Most commands outstanding at once since it was last looked at. */
+    uint32_t seen;          /**< Tick at which it was counted as busy. */
+    uint32_t activity;      /**< Its slot's count at the last tick. */
     uint8_t resp;           /**< 2 or 3 */
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
     bool spread : 1;   /**< The queue goes to more than one shard. */
+    bool slow : 1;      /**< It does not read: what others wait behind is kept for it. */
+    bool overflown : 1; /**< Too much waits for its turn: to be closed. */
     bool quit : 1;     /**< Ends when the queue is empty; no command is taken any more. */
     bool waiting : 1;  /**< The command at hand waits for the queue to be empty. */
     bool mute : 1;      /**< CLIENT REPLY OFF */
@@ -177,6 +183,8 @@ bool redis_arg_is(const struct redis_call *call, uint32_t i, const char *word);
 void redis_client_new(struct worker_listener *l, int fd);
 
 struct redis_client *redis_client_of(struct conn *c);
+/** Whether a downstream connection is a Redis client. */
+bool redis_is_client(const struct conn *c);
 const struct conf_redis_listener *redis_listener_conf(const struct redis_client *cl);
 
 /** The cluster behind the client's listener. */
@@ -252,6 +260,12 @@ struct redis_upstream *redis_upstream_of(struct conn *c);
 /** Sends a command (or its first part); the reply goes to `r`. */
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len);
 
+/** The connection came from the kernel path with `r` outstanding. */
+void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r);
+
+/** Takes the first request back; the connection must not be used any more. */
+struct redis_request *redis_upstream_detach(struct redis_upstream *u);
+
 /** Sends more bytes of the last command. */
 void redis_upstream_more(struct redis_upstream *u, const char *data, size_t len);
 
@@ -324,6 +338,22 @@ const struct rt_endpoint *redis_place_endpoint(struct redis_client *cl, uint32_t
 int redis_worker_init(struct worker *w);
 void redis_worker_free(struct worker *w);
 
+/* redis_path.c ------------------------------------------------------------------------ */
+
+/** The client has sent a command: it is busy. */
+void redis_path_seen(struct redis_client *cl);
+
+/** The client has nothing outstanding: gives it to the kernel path, if that is the better one. */
+void redis_path_promote(struct redis_client *cl);
+
+/** Whether too many clients of the worker are busy for the kernel path. */
+bool redis_path_many(struct worker *w);
+
+/** A command of the kernel path goes on in userspace; see struct conn_ops. */
+void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, const struct slot *us);
+
+void redis_path_free(struct worker *w);
+
 /* redis_command.c --------------------------------------------------------------------- */
 
 /** Takes the complete command in `cl->in`. */
@@ -355,6 +385,9 @@ void redis_unavailable(const struct redis_call *call, const struct rt_endpoint *
  * @param blocking  No clock runs for the reply. */
 enum redis_taken redis_forward_alone(const struct redis_call *call, const struct rt_endpoint *e, bool blocking);
 
+/** Sends the command on a connection that becomes the kernel path's afterwards, which lacked one. */
+enum redis_taken redis_forward_donated(const struct redis_call *call, const struct rt_endpoint *e);
+
 /** The client's pinned connection of a kind; NULL without. */
 struct redis_upstream *redis_pinned(const struct redis_client *cl, enum redis_pin pin);
 
@@ -381,6 +414,8 @@ enum redis_taken redis_transaction(const struct redis_call *call);
 /** A command between MULTI and EXEC. */
 enum redis_taken redis_transaction_queue(const struct redis_call *call);
 void redis_transaction_reset(struct redis_client *cl);
+/** Ends the transaction and its connection. */
+void redis_transaction_abort(struct redis_client *cl);
 /** The connection of the transaction is gone. */
 void redis_transaction_lost(struct redis_client *cl);
 

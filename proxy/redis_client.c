@@ -15,6 +15,7 @@
 #include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
+#include "skein/slot.h"
 #include "worker.h"
 
 /** Commands that one client may have outstanding. */
@@ -115,6 +116,8 @@ void redis_client_advance(struct redis_client *cl)
             redis_client_resume(cl);
         else
             _settle(cl);
+        if (!cl->head && !cl->c.dead)
+            redis_path_promote(cl);
     } else if (!cl->c.reading && !cl->waiting && !cl->c.out && _half_empty(cl)) {
         redis_client_resume(cl);
     }
@@ -190,10 +193,17 @@ static size_t _stream(struct redis_client *cl, const char *data, size_t len)
     if (result == RESP_ERROR) {
         /* What was sent of the command can not be taken back: its connection ends with it. */
         struct redis_upstream *u = cl->streaming;
+        struct redis_request *r = u ? redis_upstream_detach(u) : NULL;
         cl->streaming = NULL;
         cl->quit = true;
         if (u)
             redis_upstream_fail(u, false, cl->stream.error);
+        char text[128];
+        int n = snprintf(text, sizeof(text), "-ERR %s\r\n", cl->stream.error);
+        if (r) {
+            redis_request_set(r, text, (size_t)n);
+            redis_request_done(cl->c.worker, r);
+        }
         _settle(cl);
         return len;
     }
@@ -312,6 +322,7 @@ void redis_client_leave(struct redis_client *cl)
     }
     cl->streaming = NULL;
     redis_requests_abandon(cl);
+    redis_paused_resume(cl);
     redis_unpin_all(cl);
     redis_pubsub_reset(cl);
     redis_transaction_reset(cl);
@@ -347,6 +358,7 @@ static void _congested(struct conn *c)
 static void _drained(struct conn *c)
 {
     struct redis_client *cl = redis_client_of(c);
+    cl->slow = false;
     conn_deadline(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0);
     redis_paused_resume(cl);
     if (!c->dead && !cl->waiting)
@@ -370,7 +382,8 @@ static void _expired(struct conn *c)
 static bool _idle(const struct conn *c)
 {
     const struct redis_client *cl = (const struct redis_client *)((const char *)c - offsetof(struct redis_client, c));
-    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit;
+    return !cl->head && LIST_EMPTY(&cl->pins) && !cl->in_stream && !cl->waiting && !cl->quit && !cl->tx.open &&
+           !cl->tx.lost && !cl->mute && !cl->mute_next && cl->authenticated && cl->resp == 2;
 }
 
 static void _drain(struct conn *c)
@@ -411,6 +424,8 @@ static void _release(struct conn *c)
 }
 
 static const struct conn_ops _ops = {
+    .protocol = SLOT_REDIS,
+    .takeover = redis_takeover,
     .input = _input,
     .eof = _eof,
     .broken = _broken,
@@ -422,6 +437,11 @@ static const struct conn_ops _ops = {
     .cancel = _cancel,
     .clock = _clock,
 };
+
+bool redis_is_client(const struct conn *c)
+{
+    return c->ops == &_ops;
+}
 
 void redis_client_new(struct worker_listener *l, int fd)
 {

@@ -45,6 +45,25 @@ static void _unknown_subcommand(const struct redis_call *call, const struct redi
                        (int)(len < 128 ? len : 128), sub, upper);
 }
 
+/* CLIENT SETINFO came with redis 7.2, later than the table; clients send it unasked. */
+static bool _is_setinfo(const struct redis_call *call, const struct redis_command *container)
+{
+    return strcmp(container->name, "client") == 0 && redis_arg_is(call, 1, "setinfo") && call->in->argc == 4 &&
+           call->client->authenticated;
+}
+
+/* A command that may not run. In EXEC that ends the transaction (redis: multi.c, execCommandAbort). */
+static void _reject(const struct redis_call *call, const char *code, const char *text)
+{
+    struct redis_client *cl = call->client;
+    if (strcmp(call->command->name, "exec") == 0) {
+        redis_client_error(cl, "EXECABORT Transaction discarded because of: %s%s", code, text);
+        redis_transaction_abort(cl);
+    } else {
+        redis_client_error(cl, "%s%s", *code ? code : "ERR ", text);
+    }
+}
+
 /* Finds the command. @return false if it was answered with an error. */
 static bool _look_up(struct redis_call *call)
 {
@@ -59,17 +78,23 @@ static bool _look_up(struct redis_call *call)
     if (c->subs && call->in->argc > 1) {
         name = redis_arg(call, 1, &len);
         call->command = redis_subcommand_find(c, name, len);
+        if (!call->command && _is_setinfo(call, c)) {
+            redis_client_ok(call->client);
+            return false;
+        }
         if (!call->command) {
             _unknown_subcommand(call, c);
             return false;
         }
     }
     if (!redis_arity_ok(call->command, call->in->argc)) {
-        redis_client_error(call->client, "ERR wrong number of arguments for '%s' command", call->command->name);
+        char text[100];
+        snprintf(text, sizeof(text), "wrong number of arguments for '%s' command", call->command->name);
+        _reject(call, "", text);
         return false;
     }
     if (!call->client->authenticated && !(call->command->flags & REDIS_NO_AUTH)) {
-        redis_client_error(call->client, "NOAUTH Authentication required.");
+        _reject(call, "NOAUTH ", "Authentication required.");
         return false;
     }
     return true;
@@ -175,6 +200,10 @@ static enum redis_taken _forward(const struct redis_call *call)
         return REDIS_TAKEN;
     }
     const struct rt_endpoint *e = redis_place_endpoint(cl, place);
+    uint32_t picked = cl->c.picked;
+    cl->c.picked = 0;
+    if (picked == e->id + 1 && !cl->head)
+        return redis_forward_donated(call, e);
     if (!(call->command->flags & REDIS_ONE_KEY) && _blocks(call))
         return redis_forward_alone(call, e, true);
     return redis_forward(call, e);
@@ -236,6 +265,7 @@ enum redis_taken redis_command_take(struct redis_client *cl)
     if ((cl->alone && cl->head) || cl->subs.awaited)
         return REDIS_WAIT;
     cl->c.requests++;
+    redis_path_seen(cl);
     if (!_look_up(&call) || !redis_pubsub_allows(&call)) {
         _count(cl, NULL);
         return taken;

@@ -197,7 +197,7 @@ static bool _hello_options(const struct redis_call *call)
     }
     if (!cl->authenticated) {
         redis_client_error(cl, "NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                               "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
+                               "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
                                "select the RESP protocol version at the same time");
         return false;
     }

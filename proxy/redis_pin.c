@@ -18,6 +18,15 @@ enum redis_taken redis_forward_alone(const struct redis_call *call, const struct
     return REDIS_TAKEN;
 }
 
+enum redis_taken redis_forward_donated(const struct redis_call *call, const struct rt_endpoint *e)
+{
+    enum redis_taken taken = redis_forward_alone(call, e, false);
+    struct redis_upstream *u = redis_pinned(call->client, REDIS_PIN_ONCE);
+    if (u)
+        u->donate = true;
+    return taken;
+}
+
 struct redis_upstream *redis_pinned(const struct redis_client *cl, enum redis_pin pin)
 {
     struct redis_upstream *u;

@@ -3,12 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
 #include "worker.h"
 
 /** Requests that a worker keeps for later. */
 #define FREE_MAX 4096
+
+/** Replies that wait for others (behind a slower shard's, or to be merged with them), or for a client
+ * that does not read, may take this many times limits.buffer; a client with more is closed. They
+ * are not refused one by one: the shard's connection is shared, and others wait behind them. */
+#define BUFFERED_MAX 64
 
 struct redis_request *redis_request_new_part(struct worker *w, struct redis_client *cl,
                                              const struct redis_command *command)
@@ -40,6 +46,8 @@ struct redis_request *redis_request_new(struct redis_client *cl, const struct re
     *cl->tail = r;
     cl->tail = &r->next;
     cl->outstanding++;
+    if (cl->outstanding > cl->deepest)
+        cl->deepest = cl->outstanding;
     return r;
 }
 
@@ -94,6 +102,12 @@ static void _store(struct redis_request *r, const char *data, size_t len)
     cl->buffered += len;
     if (cl->buffered > cl->buffered_most)
         cl->buffered_most = cl->buffered;
+    if (cl->buffered > BUFFERED_MAX * cl->c.worker->runtime->conf->limits.buffer && !cl->overflown) {
+        cl->overflown = true;
+        log_warn("%s: client closed: replies of %llu bytes wait for their turn",
+                 runtime_listener_name(cl->c.listener_id), (unsigned long long)cl->buffered);
+        conn_break(&cl->c); /* Not at once: its requests are at work. */
+    }
 }
 
 void redis_request_bytes(struct redis_request *r, const char *data, size_t len)
@@ -146,20 +160,13 @@ void redis_request_fail(struct worker *w, struct redis_request *r, const char *t
     redis_request_done(w, r);
 }
 
-/* Whether all others wait for this one: then what is kept of theirs can not become less without it. */
-static bool _its_turn(const struct redis_request *r)
-{
-    const struct redis_request *head = r->client->head;
-    return r == head || (head && r->group && r->group == head->group);
-}
-
 bool redis_request_takes(const struct redis_request *r)
 {
     const struct redis_client *cl = r->client;
-    if (!cl || r->muted)
-        return true;
+    if (!cl || !r->started)
+        return true; /* It is kept until its turn has come. */
     uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
-    return conn_backlog(&cl->c) <= limit / 2 && (cl->buffered <= limit || _its_turn(r));
+    return conn_backlog(&cl->c) <= (cl->slow ? BUFFERED_MAX * limit : limit / 2);
 }
 
 void redis_requests_abandon(struct redis_client *cl)

@@ -41,6 +41,7 @@ void redis_shard_failed(struct redis_shard *s, const char *why)
     /* Once its time is over one more failure ejects it again. */
     if (!atomic_exchange(&h->ejected_until, conn_now() + s->retry_after))
         atomic_fetch_add(&_n_ejected, 1);
+    kpath_eject(s->worker, s->endpoint, true);
     stat_add(&s->worker->stats.endpoints[s->endpoint].ejections, 1);
     log_warn("endpoint %s: ejected after %u failures: %s", runtime_endpoint_name(s->endpoint), failures, why);
 }
@@ -53,6 +54,7 @@ void redis_shard_answered(struct redis_shard *s)
     atomic_store(&h->failures, 0);
     if (atomic_exchange(&h->ejected_until, 0)) {
         atomic_fetch_sub(&_n_ejected, 1);
+        kpath_eject(s->worker, s->endpoint, false);
         log_info("endpoint %s: answers again", runtime_endpoint_name(s->endpoint));
     }
 }
@@ -171,7 +173,12 @@ void redis_shard_unpin(struct redis_upstream *u, bool clean)
 {
     struct redis_shard *s = u->shard;
     _disown(u);
-    if (u->c.dead || u->listed || u->c.kernel)
+    if (u->c.dead || u->listed || u->c.kernel || u->c.leaving)
+        return; /* What leaves the kernel path comes here again when it has left. */
+    bool donate = clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&
+                  kpath_pooled(u->c.worker, u->c.endpoint) < u->c.worker->runtime->conf->limits.idle_upstreams;
+    u->donate = false;
+    if (donate && kpath_donate(&u->c))
         return;
     if (!clean || u->head || u->c.eof_seen || u->c.write_failed || u->c.out || u->c.worker->draining ||
         s->n_idle >= u->c.worker->runtime->conf->limits.idle_upstreams) {
@@ -210,6 +217,7 @@ void redis_worker_free(struct worker *w)
     struct redis_request *r;
     if (!w->redis)
         return;
+    redis_path_free(w);
     while ((r = w->redis->free_requests)) {
         w->redis->free_requests = r->next;
         free(r);

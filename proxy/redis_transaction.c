@@ -37,6 +37,11 @@ static void _end(struct redis_client *cl, bool clean)
         redis_shard_unpin(u, clean);
 }
 
+void redis_transaction_abort(struct redis_client *cl)
+{
+    _end(cl, false);
+}
+
 /* EXEC, DISCARD or UNWATCH was answered. */
 static void _ended(struct redis_request *r)
 {

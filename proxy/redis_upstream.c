@@ -13,6 +13,7 @@
 #include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
+#include "skein/slot.h"
 #include "worker.h"
 
 /** How long a client that does not read may hold up others that share its connection. */
@@ -62,6 +63,12 @@ static void _enqueue(struct redis_upstream *u, struct redis_request *r)
     u->tail = &r->next_up;
     if (first)
         _clock(&u->c);
+}
+
+void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r)
+{
+    _enqueue(u, r);
+    u->donate = true;
 }
 
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
@@ -261,13 +268,21 @@ void redis_paused_resume(struct redis_client *cl)
     }
 }
 
-/* The reply of the first request is complete. */
-static void _pop(struct redis_upstream *u)
+struct redis_request *redis_upstream_detach(struct redis_upstream *u)
 {
     struct redis_request *r = u->head;
+    if (!r)
+        return NULL;
     u->head = r->next_up;
     if (!u->head)
         u->tail = &u->head;
+    return r;
+}
+
+/* The reply of the first request is complete. */
+static void _pop(struct redis_upstream *u)
+{
+    struct redis_request *r = redis_upstream_detach(u);
     resp_reply_reset(&u->reply);
     if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED)) {
         bool early = u->owner->streaming == u;
@@ -326,7 +341,7 @@ static size_t _input(struct conn *c, const char *data, size_t len)
         if (!n)
             break;
     }
-    if (!c->dead)
+    if (!c->dead && !c->kernel)
         _clock(c);
     return c->dead ? len : used;
 }
@@ -368,8 +383,12 @@ static void _expired(struct conn *c)
         return;
     if (u->paused && u->head && u->head->client) {
         struct redis_client *cl = u->head->client;
-        log_info("%s: client closed: it does not read, and others wait behind its replies",
-                 runtime_listener_name(cl->c.listener_id));
+        if (!cl->slow && u->head->next_up) {
+            cl->slow = true;
+            redis_paused_resume(cl);
+            return;
+        }
+        log_info("%s: client closed: it does not read", runtime_listener_name(cl->c.listener_id));
         redis_client_close(cl, true);
         return;
     }
@@ -412,10 +431,13 @@ static void _release(struct conn *c)
 
 static void _park(struct conn *c)
 {
-    redis_shard_unpin(redis_upstream_of(c), true);
+    struct redis_upstream *u = redis_upstream_of(c);
+    if (!u->owner && !u->head)
+        redis_shard_unpin(u, true);
 }
 
 static const struct conn_ops _ops = {
+    .protocol = SLOT_REDIS,
     .input = _input,
     .eof = _eof,
     .broken = _broken,

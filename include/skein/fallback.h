@@ -1,10 +1,11 @@
 /*
  * Why a message left the kernel path. The reasons of the head framer come first, with
- * the framer's own numbers.
+ * the framer's own numbers; those of the RESP framer come last.
  */
 #pragma once
 
 #include "parsers/http1_framer.h"
+#include "parsers/resp_framer.h"
 
 enum fallback_reason {
     FALLBACK_HEAD = HTTP1_OK, /**< Not used: 0 to _HTTP1_REASON_MAX - 1 are enum http1_reason. */
@@ -20,6 +21,10 @@ enum fallback_reason {
     FALLBACK_TARGET_GONE,                   /**< The other socket is closing or closed. */
     FALLBACK_REDIRECT_FAILED,               /**< The kernel refused the redirect. */
     FALLBACK_INTERNAL,                      /**< A look-up failed that never should. */
+    FALLBACK_COMMAND, /**< Redis: not a command with one short key, or a wrong number of arguments. */
+    FALLBACK_EJECTED, /**< Redis: the shard is not in use. */
+    FALLBACK_RESP,    /**< Not used: from here on FALLBACK_RESP + enum resp_frame_reason. */
+    _FALLBACK_RESP_LAST = FALLBACK_RESP + _RESP_FRAME_REASON_MAX - 1,
     _FALLBACK_MAX,
 };
 

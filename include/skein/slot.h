@@ -45,6 +45,7 @@
 
 #include "parsers/http1_framer.h"
 #include "parsers/http1_scan.h"
+#include "parsers/resp_scan.h"
 
 #define OWNER_USER        (1ULL << 0)
 #define OWNER_BUSY        (1ULL << 1)
@@ -118,6 +119,24 @@ struct host_key {
     __u8 host[ROUTE_HOST_MAX];
 };
 
+/** Longest command name, and longest key, that the kernel path looks at. */
+#define REDIS_NAME_MAX 16
+#define REDIS_KEY_MAX  256
+
+/** Key of the command table: in lower case, padded with zeros. */
+struct redis_name {
+    __u8 text[REDIS_NAME_MAX];
+};
+
+/** What of a key is hashed, in the window. */
+struct redis_tag {
+    __u32 off;
+    __u32 len;
+    __u32 open; /**< Working memory. */
+};
+
+enum slot_protocol { SLOT_HTTP, SLOT_REDIS };
+
 /** What the parser found out for the verdict about the bytes it has cut off. */
 enum slice_kind {
     SLICE_PASS, /**< Into the socket's own queue, for userspace; `slice_reason` says why. */
@@ -129,6 +148,7 @@ struct slot {
     __u64 owner;
     __u64 passed;     /**< Bytes put into the socket's own queue for userspace. */
     __u64 redirected; /**< Bytes redirected into this connection's socket. */
+    __u64 total;      /**< Bytes of the message whose head was framed last. */
     __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring. */
     __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
     __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
@@ -145,14 +165,21 @@ struct slot {
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
     __u32 slice_len;
+    __u8 protocol; /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
     __u8 to_head;           /**< Upstream: the outstanding request is HEAD. */
     __u8 responding;        /**< Upstream: the response's head was redirected. */
     __u8 aborted;           /**< Beyond help: to be reset. */
-    struct http1_head head; /**< Of the last head framed. */
+    union {
+        struct http1_head head; /**< Of the last head framed. */
+        struct resp_frame frame;
+    };
     union {
         struct http1_scan scan;
+        struct resp_scan_state resp;
+        struct redis_name name;
+        struct redis_tag tag;
         struct route_key route;
         struct host_key host;
     };

@@ -3,6 +3,7 @@
 
 #include <linux/types.h>
 
+#include "parsers/redis_crc16.h"
 #include "skein/fallback.h"
 
 /** Route result for requests that userspace answers. */
@@ -16,13 +17,26 @@
 struct kernel_listener {
     __u32 any_vhost; /**< vhost of routes without a host. */
     __u32 has_hosts; /**< Look the Host up. */
-    __u32 single;    /**< Without hosts: every path goes to `cluster`. */
-    __u32 cluster;
+    __u32 single;    /**< Without hosts: every path goes to `cluster`. Redis: one endpoint. */
+    __u32 cluster;      /**< Redis: the ring. */
     __u32 header_bytes; /**< Limits; larger messages belong to userspace. */
-    __u32 header_count;
+    __u32 header_count; /**< Redis: arguments of a command. */
     __u32 target_bytes;
     __u32 buffer;     /**< Bytes queued for a slow reader before userspace takes over. */
-    __u64 body_bytes; /**< 0: no limit. */
+    __u64 body_bytes; /**< 0: no limit. Redis: of a command, never 0. */
+};
+
+/** `flags` of a command in the table. */
+#define KERNEL_COMMAND_KEY 1U /**< It has exactly one key, its first argument. */
+
+struct kernel_command {
+    __s32 arity; /**< As in parsers/redis_commands.h. */
+    __u32 flags;
+};
+
+/** Endpoint ids by hash slot; a listener whose cluster has one endpoint looks at the first only. */
+struct kernel_ring {
+    __u16 endpoint[REDIS_SLOTS];
 };
 
 struct kernel_cluster {

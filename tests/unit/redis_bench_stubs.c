@@ -70,6 +70,29 @@ void kpath_free_slot(struct conn *c)
     (void)c;
 }
 
+void kpath_promote(struct conn *c)
+{
+    (void)c;
+    fail_msg("promoted without a kernel path");
+}
+
+bool kpath_donate(struct conn *c)
+{
+    (void)c;
+    return false;
+}
+
+uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
+{
+    (void)w, (void)endpoint;
+    return 0;
+}
+
+void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
+{
+    (void)w, (void)endpoint, (void)ejected;
+}
+
 bool kpath_expired(struct conn *c)
 {
     (void)c;

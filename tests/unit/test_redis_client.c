@@ -306,7 +306,7 @@ static void test_malformed_long_command(void **state)
     bench_send(client, "xx");
     bench_expect_bytes(own, value, 300000);
     bench_expect_end(own);
-    bench_expect(client, "-ERR shard ");
+    bench_expect(client, "-ERR Protocol error: expected CRLF after bulk string\r\n");
     BENCH_UNTIL(atomic_load(&bench_worker.connections) == 0 || bench_last_client()->c.closing);
     client = bench_client();
     bench_shard_down(1);

@@ -105,7 +105,7 @@ static void test_noauth(void **state)
                  "-ERR unknown command 'NOSUCH', with args beginning with: \r\n"
                  "-ERR wrong number of arguments for 'get' command\r\n-NOAUTH Authentication required.\r\n"
                  "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                 "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
+                 "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
                  "select the RESP protocol version at the same time\r\n"
                  "-WRONGPASS invalid username-password pair or user is disabled.\r\n+OK\r\n");
     bench_expect_said(bench_shard(0), "GET b");

@@ -100,7 +100,7 @@ static void test_hello_errors(void **state)
     _row(c, "HELLO 3 BAD", "-ERR Syntax error in HELLO option 'BAD'\r\n");
     _row(c, "HELLO 3",
          "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-         "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and "
+         "HELLO AUTH <user> <pass> option can be used to authenticate the client and "
          "select the RESP protocol version at the same time\r\n");
     assert_int_equal(bench_last_client()->resp, 2);
     bench_say(c, "HELLO 3 AUTH default secret SETNAME me");

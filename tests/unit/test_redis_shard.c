@@ -166,6 +166,35 @@ static void test_idle_connection_ends(void **state)
     bench_expect_said(bench_shard(0), "BLPOP b 0");
 }
 
+static void test_closed_while_idle(void **state)
+{
+    bench_begin(&(struct bench_conf){.cluster = "max_failures: 1"});
+    int client = bench_client();
+    bench_say(client, "GET b");
+    int s0 = bench_shard(0);
+    bench_send(s0, ":1\r\n");
+    bench_expect(client, ":1\r\n");
+    bench_expect_said(s0, "GET b");
+    bench_close(s0); /* No failure. */
+    bench_say(client, "GET b");
+    bench_expect_said(bench_shard(0), "GET b");
+}
+
+static void test_refused_connection(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_shard_down(0);
+    bench_say(client, "GET b; GET c");
+    bench_expect_shard_error(client, 0, "Connection refused");
+    int s1 = bench_shard(1);
+    bench_send(s1, ":1\r\n");
+    bench_expect(client, ":1\r\n");
+    bench_shard_up(0);
+    bench_say(client, "GET b");
+    bench_expect_said(bench_shard(0), "GET b");
+}
+
 /* Another configuration: what is outstanding ends as it began, what comes follows the new one. */
 static void test_reload(void **state)
 {
@@ -204,6 +233,8 @@ int main(void)
         BENCH_TEST(test_several_shared_connections),
         BENCH_TEST(test_idle_connections),
         BENCH_TEST(test_idle_connection_ends),
+        BENCH_TEST(test_closed_while_idle),
+        BENCH_TEST(test_refused_connection),
         BENCH_TEST(test_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

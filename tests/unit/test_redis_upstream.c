@@ -269,8 +269,35 @@ static void test_slow_reader(void **state)
     bench_expect(client, ":1\r\n");
 }
 
-/* Others wait behind it: it is closed, and they get their replies. */
+/* The rest of the reply, and one for the next client. */
+static void _feed_rest(int shard, size_t sent)
+{
+    while (sent < 33554432) {
+        size_t n = 33554432 - sent < sizeof(value) ? 33554432 - sent : sizeof(value);
+        bench_send_bytes(shard, value, n);
+        sent += n;
+    }
+    bench_send(shard, "\r\n:2\r\n");
+}
+
+/* Others wait behind it: after some time its replies are kept, and they go on. */
 static void test_slow_reader_in_the_way(void **state)
+{
+    bench_begin(&(struct bench_conf){.globals = "limits: { buffer: 1MiB }"});
+    int slow = bench_small_client(), other = bench_client();
+    bench_say(slow, "GET b");
+    int s0 = bench_shard(0);
+    bench_say(other, "GET f");
+    bench_expect_said(s0, "GET b; GET f");
+    size_t sent = _overfeed(s0), all = strlen("$33554432\r\n") + 33554432 + 2;
+    _feed_rest(s0, sent);
+    bench_expect(other, ":2\r\n");
+    assert_int_equal(bench_swallow(slow, all), all);
+    bench_nothing(slow);
+}
+
+/* Too much to be kept: it is closed. */
+static void test_slow_reader_is_closed(void **state)
 {
     bench_begin(&(struct bench_conf){.globals = "limits: { buffer: 64KiB }"});
     int slow = bench_small_client(), other = bench_client();
@@ -278,15 +305,9 @@ static void test_slow_reader_in_the_way(void **state)
     int s0 = bench_shard(0);
     bench_say(other, "GET f");
     bench_expect_said(s0, "GET b; GET f");
-    size_t sent = _overfeed(s0);
-    BENCH_UNTIL(atomic_load(&bench_worker.connections) == 1);
-    while (sent < 33554432) {
-        size_t n = 33554432 - sent < sizeof(value) ? 33554432 - sent : sizeof(value);
-        bench_send_bytes(s0, value, n);
-        sent += n;
-    }
-    bench_send(s0, "\r\n:2\r\n");
+    _feed_rest(s0, _overfeed(s0));
     bench_expect(other, ":2\r\n");
+    assert_int_equal(atomic_load(&bench_worker.connections), 1);
 }
 
 /* It leaves by itself while its shard's connection is paused for it. */
@@ -302,12 +323,7 @@ static void test_slow_reader_leaves(void **state)
     BENCH_UNTIL(atomic_load(&bench_worker.connections) == 1);
     bench_say(other, "GET f");
     bench_expect_said(s0, "GET f");
-    while (sent < 33554432) {
-        size_t n = 33554432 - sent < sizeof(value) ? 33554432 - sent : sizeof(value);
-        bench_send_bytes(s0, value, n);
-        sent += n;
-    }
-    bench_send(s0, "\r\n:2\r\n");
+    _feed_rest(s0, sent);
     bench_expect(other, ":2\r\n");
 }
 
@@ -359,35 +375,6 @@ static void test_response_timeout(void **state)
     bench_expect_said(s1, "GET c");
 }
 
-static void test_closed_while_idle(void **state)
-{
-    bench_begin(&(struct bench_conf){.cluster = "max_failures: 1"});
-    int client = bench_client();
-    bench_say(client, "GET b");
-    int s0 = bench_shard(0);
-    bench_send(s0, ":1\r\n");
-    bench_expect(client, ":1\r\n");
-    bench_expect_said(s0, "GET b");
-    bench_close(s0); /* No failure. */
-    bench_say(client, "GET b");
-    bench_expect_said(bench_shard(0), "GET b");
-}
-
-static void test_refused_connection(void **state)
-{
-    bench_begin(NULL);
-    int client = bench_client();
-    bench_shard_down(0);
-    bench_say(client, "GET b; GET c");
-    bench_expect_shard_error(client, 0, "Connection refused");
-    int s1 = bench_shard(1);
-    bench_send(s1, ":1\r\n");
-    bench_expect(client, ":1\r\n");
-    bench_shard_up(0);
-    bench_say(client, "GET b");
-    bench_expect_said(bench_shard(0), "GET b");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,12 +388,11 @@ int main(void)
         BENCH_TEST(test_too_much_for_the_setup),
         BENCH_TEST(test_slow_reader),
         BENCH_TEST(test_slow_reader_in_the_way),
+        BENCH_TEST(test_slow_reader_is_closed),
         BENCH_TEST(test_slow_reader_leaves),
         BENCH_TEST(test_malformed_reply),
         BENCH_TEST(test_unasked_reply),
         BENCH_TEST(test_response_timeout),
-        BENCH_TEST(test_closed_while_idle),
-        BENCH_TEST(test_refused_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

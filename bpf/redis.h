@@ -1,0 +1,141 @@
+/* Redis: from a framed command to the shard of its key. */
+#pragma once
+
+#include "parsers/redis_crc16.h"
+#include "parsers/resp_scan.h"
+#include "pool.h"
+
+/** Looks the command's name up, in lower case. A function of its own for the verifier.
+ * @return Its entry's flags; 0: not a command for the kernel path. */
+__attribute__((noinline)) __u32 redis_command(struct slot *s)
+{
+    if (!s)
+        return 0;
+    __u32 off = s->frame.name_off, len = s->frame.name_len;
+    HTTP1_OPAQUE(off);
+    HTTP1_OPAQUE(len);
+    if (off > HTTP1_WINDOW - REDIS_NAME_MAX || len > REDIS_NAME_MAX)
+        return 0;
+    __builtin_memset(s->name.text, 0, sizeof(s->name.text));
+    if (bpf_probe_read_kernel(s->name.text, len, &s->window.bytes[off]))
+        return 0;
+    for (__u32 i = 0; i < REDIS_NAME_MAX; i++) {
+        __u8 c = s->name.text[i];
+        s->name.text[i] = c | (((__u8)(c - 'A') < 26) << 5);
+    }
+    struct kernel_command *c = bpf_map_lookup_elem(&redis_commands, &s->name);
+    if (!c)
+        return 0;
+    __s32 argc = s->frame.argc;
+    return (c->arity >= 0 ? argc == c->arity : argc >= -c->arity) ? c->flags : 0;
+}
+
+/** What of the key is hashed, by Redis Cluster's rule: the bytes between the first `{` and the first
+ * `}` after it, unless there are none. A function of its own for the verifier, with everything
+ * that varies in memory: so it sees one path per byte. Sets `tag`. */
+__attribute__((noinline)) int redis_hash_tag(struct slot *s)
+{
+    if (!s)
+        return -1;
+    __u32 off = s->frame.key_off, len = s->frame.key_len, i;
+    HTTP1_OPAQUE(off);
+    HTTP1_OPAQUE(len);
+    s->tag.off = off;
+    s->tag.len = len;
+    s->tag.open = 0;
+    for (i = 0; i < REDIS_KEY_MAX; i++) {
+        __u32 at = off + i;
+        HTTP1_OPAQUE(at);
+        if (i >= len || at >= HTTP1_WINDOW)
+            return 0;
+        __u8 c = s->window.bytes[at];
+        if (c != '{' && c != '}')
+            continue;
+        if (c == '{') {
+            if (!s->tag.open)
+                s->tag.open = i + 1; /* Where the tag begins. */
+        } else if (s->tag.open) {
+            break;
+        }
+    }
+    /* At the first `}` behind a `{`. */
+    if (i > s->tag.open) {
+        s->tag.off = off + s->tag.open;
+        s->tag.len = i - s->tag.open;
+    }
+    return 0;
+}
+
+/** Hash slot of the bytes that `tag` names. A function of its own for the verifier. */
+__attribute__((noinline)) __u32 redis_slot(const struct slot *s)
+{
+    __u32 crc = 0;
+    if (!s)
+        return 0;
+    __u32 off = s->tag.off, len = s->tag.len;
+    HTTP1_OPAQUE(off);
+    HTTP1_OPAQUE(len);
+    for (__u32 i = 0; i < REDIS_KEY_MAX; i++) {
+        __u32 at = off + i;
+        HTTP1_OPAQUE(at);
+        if (i >= len || at >= HTTP1_WINDOW)
+            break;
+        crc = redis_crc16_step((__u16)crc, s->window.bytes[at]);
+    }
+    return crc % REDIS_SLOTS;
+}
+
+/** Which of the ring's places has the command's key. */
+static __always_inline __u32 redis_place(struct slot *s, const struct kernel_listener *l)
+{
+    if (l->single)
+        return 0;
+    redis_hash_tag(s);
+    return redis_slot(s);
+}
+
+/** Where a framed command goes: endpoint + 1 in `picked`. @return HTTP1_OK or why not. */
+static __always_inline int redis_destination(struct slot *s)
+{
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
+    if (!l)
+        return FALLBACK_INTERNAL;
+    if (s->frame.argc > l->header_count || s->frame.len > l->body_bytes)
+        return FALLBACK_LIMIT;
+    if (!(redis_command(s) & KERNEL_COMMAND_KEY) || s->frame.key_len > REDIS_KEY_MAX)
+        return FALLBACK_COMMAND;
+    __u32 ring = l->cluster, at = redis_place(s, l);
+    struct kernel_ring *r = bpf_map_lookup_elem(&rings, &ring);
+    HTTP1_OPAQUE(at);
+    if (!r || at >= REDIS_SLOTS)
+        return FALLBACK_INTERNAL;
+    __u32 endpoint = r->endpoint[at];
+    __u32 *state = bpf_map_lookup_elem(&endpoint_state, &endpoint);
+    if (!state || *(volatile __u32 *)state)
+        return FALLBACK_EJECTED;
+    s->picked = endpoint + 1;
+    return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+}
+
+/** Frames the command in the window's first `n` bytes, of `avail` that are there.
+ * @return HTTP1_OK, with `total` and `picked` set, or why not. */
+static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
+{
+    int reason = resp_frame_command(&s->window, n, &s->resp, &s->frame);
+    if (reason != RESP_FRAME_OK)
+        return FALLBACK_RESP + reason;
+    s->total = s->frame.len;
+    /* Replies in order, from one connection to the shard: userspace sends pipelines together. */
+    if (avail > s->total)
+        return FALLBACK_PIPELINED;
+    return redis_destination(s);
+}
+
+static __always_inline int redis_reply(struct slot *s, __u32 n)
+{
+    int reason = resp_frame_reply(&s->window, n, &s->resp, &s->frame);
+    if (reason != RESP_FRAME_OK)
+        return FALLBACK_RESP + reason;
+    s->total = s->frame.len;
+    return HTTP1_OK;
+}

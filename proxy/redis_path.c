@@ -1,0 +1,162 @@
+/*
+ * Which path a Redis client takes, and how it gets from one to the other.
+ *
+ * The kernel path forwards one command at a time, with the least latency. Userspace sends the
+ * commands of many clients to a shard at once, which then reads many per system call: with more
+ * than a few busy clients, or with pipelines, that is worth more (docs/architecture.md has the
+ * measurement). So with `kernel: auto` a client is given to the kernel path only while few are
+ * busy, and taken back when that changes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_internal.h"
+#include "kpath.h"
+#include "kpath_internal.h"
+#include "redis.h"
+#include "redis_worker.h"
+
+/** How often busy clients are counted. */
+#define TICK_US 200000
+
+/** Busy clients of a worker up to which the kernel path is used, and above which it is given up. */
+#define BUSY_FEW  2
+#define BUSY_MANY 4
+
+static struct redis_path *_path(struct worker *w)
+{
+    return &w->redis->path;
+}
+
+void redis_path_seen(struct redis_client *cl)
+{
+    struct redis_path *p = _path(cl->c.worker);
+    if (cl->seen == p->tick)
+        return;
+    cl->seen = p->tick;
+    p->seen++;
+}
+
+/* Counts clients that the kernel path served since the last look. */
+static uint32_t _busy_in_kernel(struct worker *w)
+{
+    struct conn *c;
+    uint32_t n = 0;
+    TAILQ_FOREACH (c, &w->conns, link) {
+        if (!c->kernel || c->upstream || !redis_is_client(c))
+            continue;
+        struct redis_client *cl = redis_client_of(c);
+        uint32_t activity = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
+        n += activity != cl->activity;
+        cl->activity = activity;
+    }
+    return n;
+}
+
+static void _take_all(struct worker *w)
+{
+    struct conn *c, *next;
+    for (c = TAILQ_FIRST(&w->conns); c; c = next) {
+        next = TAILQ_NEXT(c, link);
+        if (c->kernel && !c->upstream && redis_is_client(c))
+            kpath_wake(c);
+    }
+}
+
+static void _on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    struct redis_path *p = _path(w);
+    (void)fd;
+    (void)what;
+    uint32_t busy = p->seen + _busy_in_kernel(w);
+    p->tick++;
+    p->seen = 0;
+    if (busy > BUSY_MANY && !p->many) {
+        p->many = true;
+        _take_all(w);
+    } else if (busy <= BUSY_FEW) {
+        p->many = false;
+    }
+    conn_flush(w);
+}
+
+/* Counting begins when the first client could be promoted. */
+static void _start(struct worker *w)
+{
+    struct timeval tv = {.tv_usec = TICK_US};
+    struct redis_path *p = _path(w);
+    p->started = true;
+    event_assign(&p->timer, w->base, -1, EV_PERSIST, _on_tick, w);
+    event_add(&p->timer, &tv);
+}
+
+void redis_path_free(struct worker *w)
+{
+    if (_path(w)->started)
+        event_del(&_path(w)->timer);
+}
+
+bool redis_path_many(struct worker *w)
+{
+    return _path(w)->many;
+}
+
+/* With `auto`: whether the kernel path is the better one for the client now. */
+static bool _worthwhile(struct redis_client *cl)
+{
+    struct redis_path *p = _path(cl->c.worker);
+    struct listener_stats *stats = &cl->c.worker->stats.listeners[cl->c.listener_id];
+    if (!p->started)
+        _start(cl->c.worker);
+    bool pipelines = cl->deepest > 1;
+    cl->deepest = 0;
+    if (p->many || p->seen > BUSY_MANY)
+        stat_add(&stats->kept_many, 1);
+    else if (pipelines)
+        stat_add(&stats->kept_pipelined, 1);
+    else
+        return true;
+    return false;
+}
+
+void redis_path_promote(struct redis_client *cl)
+{
+    struct conn *c = &cl->c;
+    if (!c->worker->kpath || !c->listener || c->listener->rt->kernel_id == UINT32_MAX || c->pumping)
+        return;
+    if (c->worker->runtime->conf->datapath.kernel == CONF_AUTO && !_worthwhile(cl))
+        return;
+    kpath_promote(c);
+    cl->activity = 0;
+}
+
+/* Takeover ---------------------------------------------------------------------------- */
+
+void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, const struct slot *us)
+{
+    struct redis_client *cl = redis_client_of(d);
+    struct redis_upstream *u = redis_upstream_of(up);
+    struct redis_request *r = redis_request_new(cl, NULL);
+    redis_shard_own(u, cl, REDIS_PIN_ADOPTED);
+    cl->alone = true;
+    redis_upstream_adopt(u, r);
+    if (us->responding) {
+        r->started = true;
+        /* What remains is the end of a bulk string, the last one of the reply. */
+        resp_reply_reset(&u->reply);
+        u->reply.type = '$';
+        u->reply.remaining = us->remaining;
+    }
+    if (ds->remaining) {
+        /* The same of the command's last argument. */
+        cl->stream = (struct resp_stream){.remaining = ds->remaining};
+        cl->in_stream = true;
+        cl->streaming = u;
+    }
+    if (!us->responding && us->passed) {
+        redis_upstream_fail(u, true, "a reply before the command was sent");
+        return;
+    }
+    u->c.ops->clock(&u->c);
+}
