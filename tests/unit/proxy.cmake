@@ -17,6 +17,21 @@ skein_proxy_test(log SOURCES log.c)
 skein_proxy_test(reply SOURCES reply.c LIBS skein_parsers PkgConfig::LIBEVENT)
 skein_proxy_test(runtime SOURCES runtime.c LIBS skein_conf skein_parsers Threads::Threads)
 
+# The Redis path as a whole behind a worker's listener; each test is about one of its sources.
+set(redis_sources redis_client.c redis_command.c redis_local.c redis_pin.c redis_pubsub.c redis_request.c redis_shard.c
+                  redis_split.c redis_transaction.c redis_upstream.c)
+set(redis_bench_sources conn.c conn_output.c gather.c log.c redis_path.c runtime.c worker.c
+                        ${redis_sources})
+list(TRANSFORM redis_bench_sources PREPEND ${PROJECT_SOURCE_DIR}/proxy/)
+add_library(redis_bench STATIC redis_bench.c redis_bench_bytes.c redis_bench_stubs.c ${redis_bench_sources})
+target_link_libraries(redis_bench PUBLIC skein_flags skein_conf skein_parsers skein_framer PkgConfig::CMOCKA
+                                         PkgConfig::LIBEVENT PkgConfig::LIBCRYPTO Threads::Threads)
+target_link_options(redis_bench INTERFACE -Wl,--wrap=pthread_create,--wrap=pthread_join)
+foreach(source IN LISTS redis_sources)
+  string(REPLACE .c "" name ${source})
+  skein_proxy_test(${name} LIBS redis_bench)
+endforeach()
+
 # The words that the daemon and the BPF programs share, and the protocol they follow.
 skein_unit_test(owner skein_framer)
 skein_unit_test(owner_model skein_framer)
