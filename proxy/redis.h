@@ -89,6 +89,7 @@ struct redis_upstream {
     bool listed;                      /**< Stands in its shard's idle list. */
     bool paused;                      /**< Not read, because the client of the reply at hand does not read. */
     struct redis_client_list waiters; /**< Clients that wait for it to take commands again. */
+    bool classic;                     /**< It has the SUBSCRIBEd and PSUBSCRIBEd, not the SSUBSCRIBEd. */
     uint32_t shard_subs;              /**< SSUBSCRIBEd on it. */
     bool monitoring;                  /**< MONITOR was confirmed. */
     struct evbuffer *message;         /**< A push or subscription's message that is coming in. */

@@ -112,7 +112,7 @@ void redis_client_advance(struct redis_client *cl)
         _adapt_window(cl);
         cl->alone = false;
         cl->blocked = false;
-        if (!cl->c.reading && !cl->blocked_on)
+        if ((cl->waiting || !cl->c.reading) && !cl->blocked_on)
             redis_client_resume(cl);
         else
             _settle(cl);
@@ -213,10 +213,17 @@ static size_t _stream(struct redis_client *cl, const char *data, size_t len)
     return used;
 }
 
-static void _wait(struct redis_client *cl)
+/* A client that blocks is read on, within bounds: only so its end is noticed. */
+static void _stop_reading(struct redis_client *cl, size_t kept)
+{
+    if (!cl->blocked || kept > REDIS_STREAM_MIN)
+        conn_read(&cl->c, false);
+}
+
+static void _wait(struct redis_client *cl, size_t kept)
 {
     cl->waiting = true;
-    conn_read(&cl->c, false);
+    _stop_reading(cl, kept);
 }
 
 /* Takes what is at the beginning of `data`. @return Bytes taken; 0: no more for now. */
@@ -235,7 +242,7 @@ static size_t _take(struct redis_client *cl, const char *data, size_t len)
             return 0;
         size_t part = redis_command_stream(cl, data, &taken);
         if (taken == REDIS_WAIT)
-            _wait(cl);
+            _wait(cl, len);
         if (part)
             resp_request_reset(in);
         return part;
@@ -252,7 +259,7 @@ static size_t _take(struct redis_client *cl, const char *data, size_t len)
     if (cl->c.dead)
         return len;
     if (taken == REDIS_WAIT) {
-        _wait(cl);
+        _wait(cl, len);
         return 0;
     }
     return size;
@@ -278,7 +285,7 @@ static size_t _input(struct conn *c, const char *data, size_t len)
         else if (_may_take(cl))
             n = _take(cl, data + used, len - used);
         else
-            conn_read(c, false);
+            _stop_reading(cl, len - used);
         if (!n)
             break;
         used += n;

@@ -46,11 +46,21 @@ static void _unknown_subcommand(const struct redis_call *call, const struct redi
                        (int)(len < 128 ? len : 128), sub, upper);
 }
 
-/* CLIENT SETINFO came with redis 7.2, later than the table; clients send it unasked. */
-static bool _is_setinfo(const struct redis_call *call, const struct redis_command *container)
+/* CLIENT SETINFO came with redis 7.2, later than the table; clients send it unasked.
+ * @return Whether it was that, and answered. */
+static bool _setinfo(const struct redis_call *call, const struct redis_command *container)
 {
-    return strcmp(container->name, "client") == 0 && redis_arg_is(call, 1, "setinfo") &&
-           call->in->argc == 4 && call->client->authenticated;
+    size_t len;
+    if (strcmp(container->name, "client") != 0 || !redis_arg_is(call, 1, "setinfo") || call->in->argc != 4 ||
+        !call->client->authenticated)
+        return false;
+    const char *option = redis_arg(call, 2, &len);
+    if (redis_arg_is(call, 2, "lib-name") || redis_arg_is(call, 2, "lib-ver"))
+        redis_client_ok(call->client);
+    else
+        redis_client_error(call->client, "ERR Unrecognized option '%.*s'", (int)(len < 128 ? len : 128),
+                           option);
+    return true;
 }
 
 /* A command that may not run. In EXEC that ends the transaction (redis: multi.c, execCommandAbort). */
@@ -79,10 +89,8 @@ static bool _look_up(struct redis_call *call)
     if (c->subs && call->in->argc > 1) {
         name = redis_arg(call, 1, &len);
         call->command = redis_subcommand_find(c, name, len);
-        if (!call->command && _is_setinfo(call, c)) {
-            redis_client_ok(call->client);
+        if (!call->command && _setinfo(call, c))
             return false;
-        }
         if (!call->command) {
             _unknown_subcommand(call, c);
             return false;

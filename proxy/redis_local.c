@@ -222,6 +222,12 @@ static void _hello(const struct redis_call *call)
             redis_client_error(cl, "NOPROTO unsupported protocol version");
             return;
         }
+        if (version != cl->resp && !LIST_EMPTY(&cl->pins)) {
+            redis_client_error(cl,
+                               "ERR the protocol version can not change while keys are watched or channels "
+                               "subscribed");
+            return;
+        }
     }
     if (!_hello_options(call))
         return;

@@ -20,8 +20,8 @@
 #define TICK_US 200000
 
 /** Busy clients of a worker up to which the kernel path is used, and above which it is given up. */
-#define BUSY_FEW  2
-#define BUSY_MANY 4
+#define BUSY_FEW  4
+#define BUSY_MANY 8
 
 static struct redis_path *_path(struct worker *w)
 {

@@ -25,12 +25,13 @@ static const struct rt_endpoint *_home(const struct redis_client *cl)
     return &redis_cluster(cl)->endpoints[0];
 }
 
-/* The connection of the client's subscriptions on an endpoint. */
-static struct redis_upstream *_find(const struct redis_client *cl, uint32_t endpoint)
+/* The connection of the client's subscriptions: that of the classic ones, which stays where it began
+ * when a reload makes another endpoint the first, or that of an endpoint's sharded ones. */
+static struct redis_upstream *_find(const struct redis_client *cl, bool classic, uint32_t endpoint)
 {
     struct redis_upstream *u;
     LIST_FOREACH (u, &cl->pins, pins) {
-        if (u->pin == REDIS_PIN_MESSAGES && u->c.endpoint == endpoint)
+        if (u->pin == REDIS_PIN_MESSAGES && u->classic == classic && (classic || u->c.endpoint == endpoint))
             return u;
     }
     return NULL;
@@ -76,7 +77,7 @@ static uint32_t _count(const char *data, size_t len)
 /* All confirmations have come: a connection without subscriptions is given up. */
 static void _settled(struct redis_client *cl, struct redis_upstream *u)
 {
-    bool classic = u->c.endpoint == _home(cl)->id && cl->subs.channels + cl->subs.patterns;
+    bool classic = u->classic && cl->subs.channels + cl->subs.patterns;
     if (!classic && !u->shard_subs)
         redis_shard_unpin(u, false);
     if (!cl->c.reading && !cl->c.out)
@@ -218,7 +219,8 @@ static enum redis_taken _subscription(const struct redis_call *call, const struc
     const char *why;
     if (cl->head)
         return REDIS_WAIT;
-    struct redis_upstream *u = _find(cl, e->id);
+    bool classic = call->command->policy == REDIS_PUBSUB;
+    struct redis_upstream *u = _find(cl, classic, e->id);
     if (!u && !more) {
         _not_subscribed(call);
         return REDIS_TAKEN;
@@ -229,8 +231,31 @@ static enum redis_taken _subscription(const struct redis_call *call, const struc
         redis_unavailable(call, e, why);
         return REDIS_TAKEN;
     }
+    u->classic = classic;
     cl->subs.awaited = _confirmations(call, u);
     redis_upstream_more(u, call->in->text, call->in->text_len);
+    return REDIS_TAKEN;
+}
+
+/* SUNSUBSCRIBE without a channel: from all of them. */
+static enum redis_taken _unsubscribe_all_shards(const struct redis_call *call)
+{
+    struct redis_client *cl = call->client;
+    struct redis_upstream *u;
+    uint32_t awaited = 0;
+    if (cl->head)
+        return REDIS_WAIT;
+    LIST_FOREACH (u, &cl->pins, pins) {
+        if (u->pin == REDIS_PIN_MESSAGES && !u->classic)
+            awaited += _confirmations(call, u);
+    }
+    cl->subs.awaited = awaited;
+    if (!awaited)
+        _not_subscribed(call);
+    LIST_FOREACH (u, &cl->pins, pins) {
+        if (u->pin == REDIS_PIN_MESSAGES && !u->classic)
+            redis_upstream_more(u, call->in->text, call->in->text_len);
+    }
     return REDIS_TAKEN;
 }
 
@@ -242,15 +267,8 @@ static enum redis_taken _sharded(const struct redis_call *call)
     bool publish = _is(call, "spublish");
     uint32_t place = 0;
     size_t len;
-    if (call->in->argc == 1) { /* SUNSUBSCRIBE from everything. */
-        struct redis_upstream *u = redis_pinned(cl, REDIS_PIN_MESSAGES);
-        const struct rt_endpoint *e = _home(cl);
-        for (size_t i = 0; u && i < redis_cluster(cl)->conf->n_endpoints; i++) {
-            if (redis_cluster(cl)->endpoints[i].id == u->c.endpoint)
-                e = &redis_cluster(cl)->endpoints[i];
-        }
-        return _subscription(call, e, false);
-    }
+    if (call->in->argc == 1)
+        return _unsubscribe_all_shards(call);
     for (uint32_t i = 1; i < (publish ? 2 : call->in->argc); i++) {
         const char *channel = redis_arg(call, i, &len);
         uint32_t p = redis_ring_place(ring, channel, len);

@@ -449,9 +449,10 @@ static bool _cursor(const char *text, size_t len, uint64_t *out)
 {
     *out = 0;
     for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9' || *out > (UINT64_MAX - 9) / 10)
+        uint64_t digit = (uint64_t)(text[i] - '0');
+        if (text[i] < '0' || text[i] > '9' || *out > (UINT64_MAX - digit) / 10)
             return false;
-        *out = *out * 10 + (uint64_t)(text[i] - '0');
+        *out = *out * 10 + digit;
     }
     return len > 0;
 }

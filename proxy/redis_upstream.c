@@ -98,13 +98,14 @@ bool redis_upstream_takes(struct redis_upstream *u, struct redis_client *cl)
 
 static void _wake_waiters(struct redis_upstream *u)
 {
-    struct redis_client *cl, *last = TAILQ_LAST(&u->waiters, redis_client_list);
-    while ((cl = TAILQ_FIRST(&u->waiters))) {
+    struct redis_client *cl;
+    size_t n = 0;
+    TAILQ_FOREACH (cl, &u->waiters, blocked_link)
+        n++; /* Those behind them come while these go on. */
+    while (n-- && (cl = TAILQ_FIRST(&u->waiters))) {
         TAILQ_REMOVE(&u->waiters, cl, blocked_link);
         cl->blocked_on = NULL;
         redis_client_resume(cl);
-        if (cl == last)
-            break; /* Those behind it have come since. */
     }
 }
 
