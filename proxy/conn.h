@@ -20,6 +20,7 @@
 
 struct conn;
 struct evbuffer;
+struct kept;
 struct gather;
 struct slot;
 struct worker;
@@ -66,7 +67,7 @@ struct conn {
     struct event rev;
     struct event wev;
     struct event timer;
-    struct evbuffer *in;   /**< Input not yet consumed; NULL when empty. */
+    struct kept *in;       /**< Input not yet consumed; NULL when empty. */
     struct evbuffer *out;  /**< Output not yet taken by the socket; NULL when empty. */
     struct gather *gather; /**< Output gathered in this round; NULL without. */
     uint64_t deadline;     /**< Monotonic ns; 0: none. */
