@@ -39,6 +39,8 @@ struct conn_ops {
     void (*connected)(struct conn *c);
     /** Output is queued because the socket takes no more: stop producing. */
     void (*congested)(struct conn *c);
+    /** Some queued output left, the rest waits on. NULL: of no interest. */
+    void (*progress)(struct conn *c);
     /** All queued output left: produce again. */
     void (*drained)(struct conn *c);
     /** The deadline passed. */

@@ -158,6 +158,14 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     _wake_waiters(u);
 }
 
+/* The server is not to run dry while those who wait are woken: they go on early. */
+static void _progress(struct conn *c)
+{
+    struct redis_upstream *u = redis_upstream_of(c);
+    if (!TAILQ_EMPTY(&u->waiters) && conn_backlog(c) < _conf(u)->limits.buffer / 2)
+        _wake_waiters(u);
+}
+
 static void _drained(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
@@ -445,6 +453,7 @@ static const struct conn_ops _ops = {
     .broken = _broken,
     .connected = _connected,
     .congested = _congested,
+    .progress = _progress,
     .drained = _drained,
     .expired = _expired,
     .idle = _idle,
