@@ -46,8 +46,20 @@ static void _clock(struct conn *c)
 
 /* Sending ----------------------------------------------------------------------------- */
 
+void redis_upstream_flush_run(struct worker *w)
+{
+    struct redis_worker *rw = w->redis;
+    struct redis_upstream *u = rw->run_to;
+    if (!u)
+        return;
+    rw->run_to = NULL;
+    if (!u->c.dead)
+        conn_put(&u->c, rw->run, rw->run_len);
+}
+
 static void _put(struct redis_upstream *u, const char *data, size_t len)
 {
+    redis_upstream_flush_run(u->c.worker);
     if (!u->setup)
         conn_put(&u->c, data, len);
     else if (evbuffer_add(u->held, data, len))
@@ -69,6 +81,24 @@ void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r)
 {
     _enqueue(u, r);
     u->donate = true;
+}
+
+void redis_upstream_send_run(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
+{
+    struct redis_worker *rw = u->c.worker->redis;
+    if (u->setup) {
+        redis_upstream_send(u, r, data, len);
+        return;
+    }
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
+    _enqueue(u, r);
+    if (rw->run_to != u || rw->run + rw->run_len != data) {
+        redis_upstream_flush_run(u->c.worker);
+        rw->run_to = u;
+        rw->run = data;
+        rw->run_len = 0;
+    }
+    rw->run_len += len;
 }
 
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
@@ -332,6 +362,8 @@ static size_t _reply(struct redis_upstream *u, const char *data, size_t len)
         _look_at_error(u, r, data, used);
     if (used)
         redis_request_bytes(r, data, used);
+    if (r->client)
+        r->client->bytes += used;
     if (result == RESP_DONE)
         _pop(u);
     else if (!redis_request_takes(r))
@@ -423,6 +455,8 @@ static void _release(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
     struct worker *w = c->worker;
+    if (w->redis->run_to == u)
+        w->redis->run_to = NULL;
     struct redis_request *r, *next;
     redis_shard_forget(u);
     _unpause(u);

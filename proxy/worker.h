@@ -16,7 +16,7 @@
 #include "gather.h"
 #include "stats.h"
 
-#define WORKER_RBUF  65536 /* Of one recv(). */
+#define WORKER_RBUF  262144 /* Of one recv(). */
 #define WORKER_STAGE 65536
 
 struct exchange;
