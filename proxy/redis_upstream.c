@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gather.h"
 #include "kpath.h"
 #include "log.h"
 #include "redis.h"
@@ -510,7 +511,7 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, i
         abort();
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     conn_init(&u->c, w, fd, &_ops, _release);
-    conn_gather(&u->c);
+    conn_gather(&u->c, GATHER_MANY);
     u->c.upstream = true;
     u->c.endpoint = s->endpoint;
     u->c.pool_index = UINT32_MAX;
