@@ -123,11 +123,9 @@ static void _tell_owner(struct redis_client *cl, struct redis_upstream *u, enum 
 {
     if (cl->streaming == u)
         cl->streaming = NULL; /* The rest of the command is dropped. */
-    if (pin == REDIS_PIN_TRANSACTION)
-        redis_transaction_lost(cl);
-    else if (pin == REDIS_PIN_MESSAGES || pin == REDIS_PIN_MONITOR)
+    if (pin == REDIS_PIN_MESSAGES || pin == REDIS_PIN_MONITOR)
         redis_client_close(cl, false); /* As a server does that goes away. */
-    else if (!cl->c.reading && !cl->c.out)
+    else if (!cl->c.reading && !cl->c.out && !cl->blocked_on)
         redis_client_resume(cl);
 }
 
@@ -146,6 +144,9 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     redis_shard_forget(u);
     _unpause(u);
     conn_close(&u->c, false);
+    /* Before its requests fail: then the client may go on with the next commands. */
+    if (owner && pin == REDIS_PIN_TRANSACTION)
+        redis_transaction_lost(owner);
     r = u->head;
     u->head = NULL;
     u->tail = &u->head;
