@@ -236,6 +236,33 @@ static void test_sharded(void **state)
     bench_expect_end(s1);
 }
 
+/* All at once: none of their connections is kept, and the client may do anything again. */
+static void test_sharded_on_several_shards(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "SSUBSCRIBE c");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "SSUBSCRIBE c");
+    bench_send(s1, CONFIRM("ssubscribe", 10, "c", 1));
+    bench_expect(client, CONFIRM("ssubscribe", 10, "c", 1));
+    bench_say(client, "SSUBSCRIBE a");
+    int s2 = bench_shard(2);
+    bench_expect_said(s2, "SSUBSCRIBE a");
+    bench_send(s2, CONFIRM("ssubscribe", 10, "a", 1));
+    bench_expect(client, CONFIRM("ssubscribe", 10, "a", 1));
+    bench_say(client, "SUNSUBSCRIBE; GET b");
+    bench_expect_said(s1, "SUNSUBSCRIBE");
+    bench_expect_said(s2, "SUNSUBSCRIBE");
+    bench_send(s1, CONFIRM("sunsubscribe", 12, "c", 0));
+    bench_expect(client, CONFIRM("sunsubscribe", 12, "c", 0));
+    bench_send(s2, CONFIRM("sunsubscribe", 12, "a", 0));
+    bench_expect(client, CONFIRM("sunsubscribe", 12, "a", 0));
+    bench_expect_end(s1);
+    bench_expect_end(s2);
+    bench_expect_said(bench_shard(0), "GET b");
+}
+
 /* MONITOR ------------------------------------------------------------------------------- */
 
 static void test_monitor(void **state)
@@ -290,6 +317,26 @@ static void test_monitor_refused(void **state)
     bench_expect_end(s0);
 }
 
+/* What is watched stays so when MONITOR finds a shard out of use. */
+static void test_monitor_and_watch(void **state)
+{
+    bench_begin(&(struct bench_conf){.cluster = "max_failures: 1"});
+    int client = bench_client();
+    bench_say(client, "WATCH b");
+    int s0 = bench_shard(0);
+    bench_expect_said(s0, "WATCH b");
+    bench_send(s0, "+OK\r\n");
+    bench_expect(client, "+OK\r\n");
+    bench_shard_down(1);
+    bench_say(client, "GET c");
+    bench_expect_shard_error(client, 1, "Connection refused");
+    bench_say(client, "MONITOR; GET b");
+    bench_expect_shard_error(client, 1, "Connection refused");
+    bench_expect_said(s0, "GET b");
+    bench_send(s0, "$-1\r\n");
+    bench_expect(client, "$-1\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +353,8 @@ int main(void)
         BENCH_TEST(test_monitor),
         BENCH_TEST(test_monitor_leaves),
         BENCH_TEST(test_monitor_refused),
+        BENCH_TEST(test_sharded_on_several_shards),
+        BENCH_TEST(test_monitor_and_watch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
