@@ -177,6 +177,25 @@ static void test_watch(void **state)
     bench_no_shard(1);
 }
 
+/* The same key on the connection that watches and on the shared one, in the order of the commands. */
+static void test_many_keys_beside_watch(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "WATCH c; SET c 1; DEL c; SET c 2");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "WATCH c; SET c 1");
+    bench_no_shard(1);
+    bench_send(s1, "+OK\r\n+OK\r\n");
+    bench_expect(client, "+OK\r\n+OK\r\n");
+    int shared = bench_shard(1);
+    bench_expect_said(shared, "DEL c");
+    bench_nothing(s1);
+    bench_send(shared, ":1\r\n");
+    bench_expect(client, ":1\r\n");
+    bench_expect_said(s1, "SET c 2");
+}
+
 static void test_watch_and_lost(void **state)
 {
     bench_begin(NULL);
@@ -332,6 +351,7 @@ int main(void)
         BENCH_TEST(test_client_leaves),
         BENCH_TEST(test_half_closed),
         BENCH_TEST(test_lost_under_a_full_queue),
+        BENCH_TEST(test_many_keys_beside_watch),
         BENCH_TEST(test_lost_in_a_full_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
