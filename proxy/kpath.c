@@ -318,7 +318,7 @@ static void _watch(struct conn *c)
     conn_deadline(c, shortest > WATCH_MAX_NS ? WATCH_MAX_NS : shortest);
 }
 
-bool kpath_expired(struct conn *c)
+bool kpath_expired(struct conn *c, uint64_t idle)
 {
     uint32_t now = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
     bool active = now != c->activity;
@@ -328,7 +328,7 @@ bool kpath_expired(struct conn *c)
     } else if (owner_lease(slot_owner(kpath_slot(c)))) {
         kpath_wake(c);
         return false;
-    } else if (conn_now() - c->active_at >= c->worker->runtime->conf->timeouts.idle) {
+    } else if (idle && conn_now() - c->active_at >= idle) {
         return true;
     }
     _watch(c);

@@ -375,7 +375,7 @@ static void _drained(struct conn *c)
 static void _expired(struct conn *c)
 {
     struct redis_client *cl = redis_client_of(c);
-    if (c->kernel && !kpath_expired(c))
+    if (c->kernel && !kpath_expired(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0))
         return;
     if (c->out) {
         redis_client_close(cl, true); /* It has not read for as long as it may. */

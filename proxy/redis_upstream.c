@@ -378,7 +378,7 @@ static void _congested(struct conn *c)
 static void _expired(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
-    if (c->kernel && !kpath_expired(c))
+    if (c->kernel && !kpath_expired(c, _conf(u)->timeouts.idle))
         return;
     if (c->kernel)
         kpath_wake(c);

@@ -263,6 +263,26 @@ static void test_sharded_on_several_shards(void **state)
     bench_expect_said(bench_shard(0), "GET b");
 }
 
+/* A shard that takes the command and says nothing: the client does not wait for ever. */
+static void test_no_confirmation(void **state)
+{
+    bench_begin(&(struct bench_conf){.globals = "timeouts: { response: 100ms }\n"});
+    int client = bench_client(), other = bench_client();
+    bench_say(client, "SUBSCRIBE x; PING");
+    int s0 = bench_shard(0);
+    bench_expect_said(s0, "SUBSCRIBE x");
+    bench_expect_end(client);
+    bench_expect_end(s0);
+    bench_say(other, "SUBSCRIBE x");
+    s0 = bench_shard(0);
+    bench_expect_said(s0, "SUBSCRIBE x");
+    bench_send(s0, CONFIRM("subscribe", 9, "x", 1));
+    bench_expect(other, CONFIRM("subscribe", 9, "x", 1));
+    bench_run_for(250 * MS); /* No message is due. */
+    bench_send(s0, MESSAGE);
+    bench_expect(other, MESSAGE);
+}
+
 /* MONITOR ------------------------------------------------------------------------------- */
 
 static void test_monitor(void **state)
