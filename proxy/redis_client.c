@@ -327,10 +327,14 @@ void redis_client_leave(struct redis_client *cl)
         TAILQ_REMOVE(&cl->blocked_on->waiters, cl, blocked_link);
         cl->blocked_on = NULL;
     }
+    struct redis_upstream *half = cl->streaming;
     cl->streaming = NULL;
     redis_requests_abandon(cl);
     redis_paused_resume(cl);
     redis_unpin_all(cl);
+    /* On its way out of the kernel path it would be kept: for a command that never ends. */
+    if (half)
+        redis_upstream_fail(half, false, "command cut off");
     redis_pubsub_reset(cl);
     redis_transaction_reset(cl);
 }
