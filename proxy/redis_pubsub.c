@@ -84,6 +84,8 @@ static void _settled(struct redis_client *cl)
         bool classic = u->classic && cl->subs.channels + cl->subs.patterns;
         if (u->pin == REDIS_PIN_MESSAGES && !classic && !u->shard_subs)
             redis_shard_unpin(u, false);
+        else if (!u->c.dead)
+            u->c.ops->clock(&u->c); /* No answer is due any more. */
     }
     if (!cl->c.reading)
         redis_client_resume(cl);
@@ -239,6 +241,7 @@ static enum redis_taken _subscription(const struct redis_call *call, const struc
     u->classic = classic;
     cl->subs.awaited = _confirmations(call, u);
     redis_upstream_more(u, call->in->text, call->in->text_len);
+    u->c.ops->clock(&u->c);
     return REDIS_TAKEN;
 }
 
@@ -258,8 +261,10 @@ static enum redis_taken _unsubscribe_all_shards(const struct redis_call *call)
     if (!awaited)
         _not_subscribed(call);
     LIST_FOREACH (u, &cl->pins, pins) {
-        if (u->pin == REDIS_PIN_MESSAGES && !u->classic)
+        if (u->pin == REDIS_PIN_MESSAGES && !u->classic) {
             redis_upstream_more(u, call->in->text, call->in->text_len);
+            u->c.ops->clock(&u->c);
+        }
     }
     return REDIS_TAKEN;
 }

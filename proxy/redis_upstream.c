@@ -29,6 +29,15 @@ static const struct conf *_conf(const struct redis_upstream *u)
     return u->c.worker->runtime->conf;
 }
 
+/* Whether something has to come: the replies to the setup, the reply to a command that does not block,
+ * or the confirmation of a subscription. */
+static bool _answer_due(const struct redis_upstream *u)
+{
+    if (u->pin == REDIS_PIN_MESSAGES && u->owner->subs.awaited)
+        return true;
+    return u->setup || (u->head && !(u->owner && u->owner->blocked));
+}
+
 static void _clock(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
@@ -38,7 +47,7 @@ static void _clock(struct conn *c)
         conn_deadline(c, 0); /* Messages: the client's own clock runs. */
     else if (u->paused)
         conn_deadline(c, u->head->next_up ? STALL_NS : _conf(u)->timeouts.write);
-    else if (u->setup || (u->head && !(u->owner && u->owner->blocked)))
+    else if (_answer_due(u))
         conn_deadline(c, _conf(u)->timeouts.response);
     else
         conn_deadline(c, u->shared || u->owner ? 0 : _conf(u)->timeouts.idle);

@@ -375,6 +375,7 @@ int main(void)
         BENCH_TEST(test_monitor_refused),
         BENCH_TEST(test_sharded_on_several_shards),
         BENCH_TEST(test_monitor_and_watch),
+        BENCH_TEST(test_no_confirmation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
