@@ -191,14 +191,24 @@ bool kpath_donate(struct conn *c)
 
 /* Taking ------------------------------------------------------------------------------ */
 
+/* From the moment on at which userspace is the owner, everything is passed up, a reply that is on its
+ * way too. What was passed before, the programs did not want. */
+static void _look_for_early(struct conn *c)
+{
+    c->early = __atomic_load_n(&kpath_slot(c)->passed, __ATOMIC_ACQUIRE) != 0;
+}
+
 /* Makes userspace the owner: the programs redirect nothing from the connection any more, and
  * its verdict is not at work. @return The owner word. */
 static uint64_t _take(struct conn *c)
 {
     struct slot *s = kpath_slot(c);
     uint64_t w = slot_wait(s);
-    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+    _look_for_early(c);
+    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
         w = slot_wait(s);
+        _look_for_early(c);
+    }
     c->kernel = false;
     conn_suspend(c);
     return slot_owner(s);
@@ -221,8 +231,11 @@ static bool _take_partner(struct conn *p, uint32_t ref)
 {
     struct slot *s = kpath_slot(p);
     uint64_t w = slot_wait(s);
-    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+    _look_for_early(p);
+    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
         w = slot_wait(s);
+        _look_for_early(p);
+    }
     if (owner_lease(w) != ref)
         return false;
     p->kernel = false;
