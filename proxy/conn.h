@@ -85,6 +85,7 @@ struct conn {
     bool leaving : 1;   /**< Taken from the kernel path, not out of its maps yet: neither
                          * read nor written to. */
     bool leave_listed : 1;
+    bool early : 1; /**< Taken after the programs had passed something up by themselves. */
     bool connecting : 1;
     bool reading : 1; /**< Read events wanted. */
     bool writing : 1; /**< Write event armed. */

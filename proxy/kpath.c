@@ -191,14 +191,24 @@ bool kpath_donate(struct conn *c)
 
 /* Taking ------------------------------------------------------------------------------ */
 
+/* From the moment on at which userspace is the owner, everything is passed up, a reply that is on its
+ * way too. What was passed before, the programs did not want. */
+static void _look_for_early(struct conn *c)
+{
+    c->early = __atomic_load_n(&kpath_slot(c)->passed, __ATOMIC_ACQUIRE) != 0;
+}
+
 /* Makes userspace the owner: the programs redirect nothing from the connection any more, and
  * its verdict is not at work. @return The owner word. */
 static uint64_t _take(struct conn *c)
 {
     struct slot *s = kpath_slot(c);
     uint64_t w = slot_wait(s);
-    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+    _look_for_early(c);
+    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
         w = slot_wait(s);
+        _look_for_early(c);
+    }
     c->kernel = false;
     conn_suspend(c);
     return slot_owner(s);
@@ -221,8 +231,11 @@ static bool _take_partner(struct conn *p, uint32_t ref)
 {
     struct slot *s = kpath_slot(p);
     uint64_t w = slot_wait(s);
-    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
+    _look_for_early(p);
+    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
         w = slot_wait(s);
+        _look_for_early(p);
+    }
     if (owner_lease(w) != ref)
         return false;
     p->kernel = false;
@@ -318,7 +331,7 @@ static void _watch(struct conn *c)
     conn_deadline(c, shortest > WATCH_MAX_NS ? WATCH_MAX_NS : shortest);
 }
 
-bool kpath_expired(struct conn *c)
+bool kpath_expired(struct conn *c, uint64_t idle)
 {
     uint32_t now = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
     bool active = now != c->activity;
@@ -328,7 +341,7 @@ bool kpath_expired(struct conn *c)
     } else if (owner_lease(slot_owner(kpath_slot(c)))) {
         kpath_wake(c);
         return false;
-    } else if (conn_now() - c->active_at >= c->worker->runtime->conf->timeouts.idle) {
+    } else if (idle && conn_now() - c->active_at >= idle) {
         return true;
     }
     _watch(c);

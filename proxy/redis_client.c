@@ -342,10 +342,14 @@ void redis_client_leave(struct redis_client *cl)
         TAILQ_REMOVE(&cl->blocked_on->waiters, cl, blocked_link);
         cl->blocked_on = NULL;
     }
+    struct redis_upstream *half = cl->streaming;
     cl->streaming = NULL;
     redis_requests_abandon(cl);
     redis_paused_resume(cl);
     redis_unpin_all(cl);
+    /* On its way out of the kernel path it would be kept: for a command that never ends. */
+    if (half)
+        redis_upstream_fail(half, false, "command cut off");
     redis_pubsub_reset(cl);
     redis_transaction_reset(cl);
 }
@@ -390,7 +394,7 @@ static void _drained(struct conn *c)
 static void _expired(struct conn *c)
 {
     struct redis_client *cl = redis_client_of(c);
-    if (c->kernel && !kpath_expired(c))
+    if (c->kernel && !kpath_expired(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0))
         return;
     if (c->out) {
         redis_client_close(cl, true); /* It has not read for as long as it may. */
