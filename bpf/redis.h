@@ -110,8 +110,8 @@ static __always_inline int redis_destination(struct slot *s)
     if (!r || at >= REDIS_SLOTS)
         return FALLBACK_INTERNAL;
     __u32 endpoint = r->endpoint[at];
-    __u32 *state = bpf_map_lookup_elem(&endpoint_state, &endpoint);
-    if (!state || *(volatile __u32 *)state)
+    __u64 *state = bpf_map_lookup_elem(&endpoint_state, &endpoint);
+    if (!state || *(volatile __u64 *)state)
         return FALLBACK_EJECTED;
     s->picked = endpoint + 1;
     return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;

@@ -158,7 +158,7 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
 void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
 {
     if (w->kpath && endpoint < w->kpath->k->n_endpoints)
-        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], ejected, __ATOMIC_RELEASE);
+        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], (uint64_t)ejected, __ATOMIC_RELEASE);
 }
 
 bool kpath_donate(struct conn *c)
