@@ -24,7 +24,7 @@ __attribute__((noinline)) __u32 redis_command(struct slot *s)
         s->name.text[i] = c | (((__u8)(c - 'A') < 26) << 5);
     }
     struct kernel_command *c = bpf_map_lookup_elem(&redis_commands, &s->name);
-    if (!c)
+    if (!c || c->name_len != s->frame.name_len)
         return 0;
     __s32 argc = s->frame.argc;
     return (c->arity >= 0 ? argc == c->arity : argc >= -c->arity) ? c->flags : 0;
