@@ -155,7 +155,7 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
         cl->in_stream = true;
         cl->streaming = u;
     }
-    if (!us->responding && us->passed) {
+    if (!us->responding && us->early) {
         redis_upstream_fail(u, true, "a reply before the command was sent");
         return;
     }
