@@ -41,7 +41,8 @@ static struct runtime *_publish(struct bench *b, uint32_t endpoints, bool weight
     c->endpoints = calloc(endpoints, sizeof(*c->endpoints));
     for (uint32_t i = 0; i < endpoints; i++) {
         c->endpoints[i].weight = weights ? 1 + _random(9) : 1;
-        snprintf(c->endpoints[i].address.text, sizeof(c->endpoints[i].address.text), "127.0.0.1:%u", 7000 + i);
+        snprintf(c->endpoints[i].address.text, sizeof(c->endpoints[i].address.text), "127.0.0.1:%u",
+                 7000 + i);
     }
     l->name = strdup("cache");
     l->protocol = CONF_REDIS;
@@ -103,7 +104,7 @@ static size_t _command(char *out, const char *key, size_t len)
     static const struct {
         const char *name;
         uint32_t values;
-    } commands[] = {{"GET", 0},  {"get", 0},     {"SET", 1},   {"sEt", 1},   {"HSET", 2},
+    } commands[] = {{"GET", 0},  {"get", 0},    {"SET", 1},  {"sEt", 1},    {"HSET", 2},
                     {"INCR", 0}, {"EXPIRE", 1}, {"ZADD", 4}, {"STRLEN", 0}, {"zrangebyscore", 2}};
     uint32_t c = _random(sizeof(commands) / sizeof(commands[0]));
     size_t n = (size_t)sprintf(out, "*%u\r\n", 2 + commands[c].values);
@@ -117,7 +118,8 @@ static size_t _command(char *out, const char *key, size_t len)
     return n;
 }
 
-static void _check_cluster(struct bench *b, struct wire *down, struct wire **ups, uint32_t endpoints, bool weights)
+static void _check_cluster(struct bench *b, struct wire *down, struct wire **ups, uint32_t endpoints,
+                           bool weights)
 {
     struct runtime *rt = _publish(b, endpoints, weights);
     const struct rt_cluster *c = &rt->clusters[0];
@@ -364,10 +366,12 @@ static void test_pipelined(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_keys_go_where_they_belong), BENCH_TEST(test_other_commands),
-        BENCH_TEST(test_other_forms), BENCH_TEST(test_limits), BENCH_TEST(test_ejected),
-        BENCH_TEST(test_pipelined)};
+    const struct CMUnitTest tests[] = {BENCH_TEST(test_keys_go_where_they_belong),
+                                       BENCH_TEST(test_other_commands),
+                                       BENCH_TEST(test_other_forms),
+                                       BENCH_TEST(test_limits),
+                                       BENCH_TEST(test_ejected),
+                                       BENCH_TEST(test_pipelined)};
     log_set_level(LOG_LEVEL_ERROR);
     return BENCH_MAIN("redis_routes", tests);
 }
