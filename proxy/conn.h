@@ -45,6 +45,8 @@ struct conn_ops {
 
     /** Whether nothing is outstanding on it: it may go to the kernel path, or come to an end. */
     bool (*idle)(const struct conn *c);
+    /** How long it may be idle, in ns; 0: for ever. NULL: timeouts.idle. */
+    uint64_t (*idle_limit)(const struct conn *c);
     /** Starts the clock of the phase it is in. */
     void (*clock)(struct conn *c);
     /** Gives up what is outstanding, if anything, and closes it with a reset. */

@@ -302,12 +302,17 @@ void kpath_free_slot(struct conn *c)
 
 /* The rest ---------------------------------------------------------------------------- */
 
+static uint64_t _idle_limit(const struct conn *c)
+{
+    return c->ops->idle_limit ? c->ops->idle_limit(c) : c->worker->runtime->conf->timeouts.idle;
+}
+
 /* How often a connection that the kernel path owns is looked at: often enough for the
  * shortest of the timeouts that may end it. */
 static void _watch(struct conn *c)
 {
     const struct conf_timeouts *t = &c->worker->runtime->conf->timeouts;
-    uint64_t shortest = t->idle;
+    uint64_t idle = _idle_limit(c), shortest = idle ? idle : UINT64_MAX;
     if (t->response < shortest)
         shortest = t->response;
     if (t->body < shortest)
@@ -328,7 +333,7 @@ bool kpath_expired(struct conn *c)
     } else if (owner_lease(slot_owner(kpath_slot(c)))) {
         kpath_wake(c);
         return false;
-    } else if (conn_now() - c->active_at >= c->worker->runtime->conf->timeouts.idle) {
+    } else if (_idle_limit(c) && conn_now() - c->active_at >= _idle_limit(c)) {
         return true;
     }
     _watch(c);

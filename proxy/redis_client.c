@@ -413,9 +413,14 @@ static void _cancel(struct conn *c)
     redis_client_close(redis_client_of(c), true);
 }
 
+static uint64_t _idle_limit(const struct conn *c)
+{
+    return c->listener ? c->listener->rt->conf->redis.idle_timeout : 0;
+}
+
 static void _clock(struct conn *c)
 {
-    conn_deadline(c, c->listener ? redis_listener_conf(redis_client_of(c))->idle_timeout : 0);
+    conn_deadline(c, _idle_limit(c));
 }
 
 static void _release(struct conn *c)
@@ -443,6 +448,7 @@ static const struct conn_ops _ops = {
     .idle = _idle,
     .drain = _drain,
     .cancel = _cancel,
+    .idle_limit = _idle_limit,
     .clock = _clock,
 };
 
