@@ -173,7 +173,7 @@ void redis_shard_unpin(struct redis_upstream *u, bool clean)
 {
     struct redis_shard *s = u->shard;
     _disown(u);
-    if (u->c.dead || u->listed || u->c.kernel || u->c.leaving)
+    if (u->c.dead || u->listed || u->c.kernel || (u->c.leaving && clean && !u->head))
         return; /* What leaves the kernel path comes here again when it has left. */
     bool donate =
         clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&
