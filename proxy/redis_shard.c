@@ -169,6 +169,15 @@ struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_clien
     return u;
 }
 
+struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl,
+                                             enum redis_pin pin, const char **why)
+{
+    struct redis_upstream *u = _connect(s, cl->resp, why);
+    if (u)
+        redis_shard_own(u, cl, pin);
+    return u;
+}
+
 void redis_shard_unpin(struct redis_upstream *u, bool clean)
 {
     struct redis_shard *s = u->shard;

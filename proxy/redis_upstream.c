@@ -286,6 +286,8 @@ static void _pop(struct redis_upstream *u)
 {
     struct redis_request *r = redis_upstream_detach(u);
     resp_reply_reset(&u->reply);
+    free(u->again);
+    u->again = NULL;
     if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED)) {
         bool early = u->owner->streaming == u;
         if (early)
@@ -353,12 +355,16 @@ static size_t _input(struct conn *c, const char *data, size_t len)
 static void _eof(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    if (redis_again_send(u))
+        return;
     redis_upstream_fail(u, u->head != NULL, "connection closed by the server");
 }
 
 static void _broken(struct conn *c, int err)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    if (!c->connecting && redis_again_send(u))
+        return;
     if (c->connecting)
         stat_add(&c->worker->stats.endpoints[c->endpoint].connect_failures, 1);
     redis_upstream_fail(u, c->connecting || u->head, strerror(err));
@@ -425,6 +431,7 @@ static void _release(struct conn *c)
     }
     if (u->held)
         evbuffer_free(u->held);
+    free(u->again);
     evbuffer_free(u->message);
     stat_add(&w->stats.endpoints[c->endpoint].active, -1);
     free(u);
