@@ -55,21 +55,60 @@ void conn_init(struct conn *c, struct worker *w, int fd, const struct conn_ops *
 
 /* Input ------------------------------------------------------------------------------- */
 
+/* Input that was not consumed, in one piece: what comes next is added behind it. (An evbuffer copies
+ * all of it each time that it is to be in one piece: too much for a long command.) */
+struct kept {
+    size_t off; /* Consumed. */
+    size_t len; /* Behind `off`. */
+    size_t cap;
+    char data[];
+};
+
+static struct kept *_grow(struct kept *old, size_t need)
+{
+    size_t cap = need > 4096 ? need * 2 : need;
+    struct kept *k = malloc(sizeof(*k) + cap);
+    if (!k)
+        abort(); /* Out of memory: nothing sensible can be promised any more. */
+    k->off = 0;
+    k->len = 0;
+    k->cap = cap;
+    if (old) {
+        memcpy(k->data, old->data + old->off, old->len);
+        k->len = old->len;
+        free(old);
+    }
+    return k;
+}
+
 static void _keep(struct conn *c, const char *data, size_t len)
 {
+    struct kept *k = c->in;
     if (!len)
         return;
-    if (!c->in)
-        c->in = evbuffer_new();
-    if (!c->in || evbuffer_add(c->in, data, len))
-        abort(); /* Out of memory: nothing sensible can be promised any more. */
+    if (!k || k->len + len > k->cap) {
+        k = c->in = _grow(k, (k ? k->len : 0) + len);
+    } else if (k->off + k->len + len > k->cap) {
+        memmove(k->data, k->data + k->off, k->len);
+        k->off = 0;
+    }
+    memcpy(k->data + k->off + k->len, data, len);
+    k->len += len;
 }
 
 static void _drop_input(struct conn *c)
 {
-    if (c->in)
-        evbuffer_free(c->in);
+    free(c->in);
     c->in = NULL;
+}
+
+/* Consumes kept input. */
+static void _consume(struct conn *c, size_t n)
+{
+    c->in->off += n;
+    c->in->len -= n;
+    if (!c->in->len)
+        _drop_input(c);
 }
 
 /* Offers what was kept before, and after it `data`, until the owner takes no more. */
@@ -87,14 +126,10 @@ static void _offer(struct conn *c, const char *data, size_t len)
     }
     while (c->pump_again && !c->dead && c->reading && c->in) {
         c->pump_again = false;
-        size_t n = evbuffer_get_length(c->in);
-        size_t used = c->ops->input(c, (const char *)evbuffer_pullup(c->in, -1), n);
+        size_t used = c->ops->input(c, c->in->data + c->in->off, c->in->len);
         if (c->dead)
             break;
-        if (used == n)
-            _drop_input(c);
-        else
-            evbuffer_drain(c->in, used);
+        _consume(c, used);
     }
 out:
     c->pump_again = false;
@@ -129,17 +164,25 @@ void conn_read(struct conn *c, bool on)
 
 size_t conn_pending(const struct conn *c)
 {
-    return c->in ? evbuffer_get_length(c->in) : 0;
+    return c->in ? c->in->len : 0;
 }
 
 static void _on_readable(struct conn *c)
 {
-    struct worker *w = c->worker;
-    ssize_t n = recv(c->fd, w->rbuf, WORKER_RBUF, 0);
+    char *data = c->worker->rbuf + WORKER_RBUF;
+    ssize_t n = recv(c->fd, data, WORKER_RBUF, 0);
     if (n > 0) {
+        size_t before = conn_pending(c);
         if (c->closing)
             return;
-        _offer(c, w->rbuf, (size_t)n);
+        if (before && before <= WORKER_RBUF) {
+            /* A little was kept: it is put before what came, in one piece. */
+            data -= before;
+            memcpy(data, c->in->data + c->in->off, before);
+            _drop_input(c);
+            n += (ssize_t)before;
+        }
+        _offer(c, data, (size_t)n);
         return;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -271,8 +314,7 @@ void conn_reap(struct worker *w)
     struct conn *c;
     while ((c = TAILQ_FIRST(&w->graves))) {
         TAILQ_REMOVE(&w->graves, c, link);
-        if (c->in)
-            evbuffer_free(c->in);
+        _drop_input(c);
         free(c->passed);
         c->release(c);
     }

@@ -20,6 +20,7 @@
 
 struct conn;
 struct evbuffer;
+struct kept;
 struct gather;
 struct slot;
 struct worker;
@@ -38,6 +39,8 @@ struct conn_ops {
     void (*connected)(struct conn *c);
     /** Output is queued because the socket takes no more: stop producing. */
     void (*congested)(struct conn *c);
+    /** Some queued output left, the rest waits on. NULL: of no interest. */
+    void (*progress)(struct conn *c);
     /** All queued output left: produce again. */
     void (*drained)(struct conn *c);
     /** The deadline passed. */
@@ -68,7 +71,7 @@ struct conn {
     struct event rev;
     struct event wev;
     struct event timer;
-    struct evbuffer *in;   /**< Input not yet consumed; NULL when empty. */
+    struct kept *in;       /**< Input not yet consumed; NULL when empty. */
     struct evbuffer *out;  /**< Output not yet taken by the socket; NULL when empty. */
     struct gather *gather; /**< Output gathered in this round; NULL without. */
     uint64_t deadline;     /**< Monotonic ns; 0: none. */

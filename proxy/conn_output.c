@@ -160,6 +160,8 @@ void conn_progress(struct conn *c)
         int n = evbuffer_write(c->out, c->fd);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             conn_await_writable(c);
+            if (c->ops->progress && !c->closing)
+                c->ops->progress(c);
             return;
         }
         if (n < 0) {

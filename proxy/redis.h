@@ -147,6 +147,8 @@ struct redis_client {
     uint32_t window;        /**< Commands over several shards that may be outstanding. */
     uint64_t buffered_most; /**< `buffered` at its highest since the queue was empty. */
     uint32_t last_endpoint; /**< Of the last command sent. */
+    uint32_t messages;      /**< Commands answered, and */
+    uint64_t bytes;         /**< their bytes and their replies', since `bulky` was decided. */
     uint32_t deepest;       /**< Most commands outstanding at once since it was last looked at. */
     uint32_t seen;          /**< Tick at which it was counted as busy. */
     uint32_t activity;      /**< Its slot's count at the last tick. */
@@ -154,6 +156,7 @@ struct redis_client {
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
     bool spread : 1;    /**< The queue goes to more than one shard. */
+    bool bulky : 1;     /**< Its messages are large: it shares connections with others of its kind. */
     bool slow : 1;      /**< It does not read: what others wait behind is kept for it. */
     bool overflown : 1; /**< Too much waits for its turn: to be closed. */
     bool quit : 1;      /**< Ends when the queue is empty; no command is taken any more. */
@@ -270,6 +273,13 @@ void redis_request_free(struct worker *w, struct redis_request *r);
 struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, int *err);
 struct redis_upstream *redis_upstream_of(struct conn *c);
 
+/** The same for a command of the client's input: sent together with those before and behind it
+ * there, at the end of the client's callback. */
+void redis_upstream_send_run(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len);
+
+/** Sends the run of commands that is at hand. */
+void redis_upstream_flush_run(struct worker *w);
+
 /** Sends a command (or its first part); the reply goes to `r`. */
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len);
 
@@ -297,8 +307,16 @@ void redis_paused_resume(struct redis_client *cl);
 
 /* redis_shard.c ----------------------------------------------------------------------- */
 
-/** Shared connections that a worker may have to an endpoint, by RESP version (conf.h). */
-#define REDIS_SHARED_MAX 64
+/** Shared connections that a worker may have to an endpoint, by RESP version: those configured
+ * (at most 64, conf.h), and those for clients whose messages are large. Redis writes at most
+ * 64 KiB to a connection before it looks at the next: one connection would hold such replies up. */
+#define REDIS_SHARED_BULKY 8
+#define REDIS_SHARED_MAX   (64 + REDIS_SHARED_BULKY)
+
+/** Mean size of a command and its reply from which on a client is bulky, and commands after which
+ * that is decided. */
+#define REDIS_BULKY_BYTES    4096
+#define REDIS_BULKY_MESSAGES 16
 
 /** One endpoint as one worker sees it. */
 struct redis_shard {

@@ -59,7 +59,8 @@ static void _settle(struct redis_client *cl)
     conn_finish(c, true);
 }
 
-/* A queue that became empty tells whether its replies, while they waited, took little memory or much. */
+/* A queue that became empty tells whether its replies, while they waited, took little memory or much,
+ * and may go to other connections from now on. */
 static void _adapt_window(struct redis_client *cl)
 {
     uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
@@ -69,6 +70,11 @@ static void _adapt_window(struct redis_client *cl)
         cl->window *= 2;
     cl->buffered_most = 0;
     cl->spread = false;
+    if (cl->messages < REDIS_BULKY_MESSAGES)
+        return;
+    cl->bulky = cl->bytes / cl->messages >= REDIS_BULKY_BYTES;
+    cl->messages = 0;
+    cl->bytes = 0;
 }
 
 static bool _full(const struct redis_client *cl)
@@ -101,6 +107,7 @@ void redis_client_advance(struct redis_client *cl)
         if (!cl->head)
             cl->tail = &cl->head;
         cl->outstanding--;
+        cl->messages++;
         stat_add(&_stats(cl)->responses, 1);
         redis_request_free(w, r);
     }
@@ -290,6 +297,7 @@ static size_t _input(struct conn *c, const char *data, size_t len)
             break;
         used += n;
     }
+    redis_upstream_flush_run(c->worker);
     return c->dead ? len : used;
 }
 

@@ -158,7 +158,11 @@ void redis_send(const struct redis_call *call, struct redis_upstream *u)
 {
     struct redis_client *cl = call->client;
     struct redis_request *r = redis_request_new(cl, call->command);
-    redis_upstream_send(u, r, call->in->text, call->in->text_len);
+    cl->bytes += call->in->text_len;
+    if (call->in->is_inline)
+        redis_upstream_send(u, r, call->in->text, call->in->text_len);
+    else
+        redis_upstream_send_run(u, r, call->in->text, call->in->text_len);
 }
 
 void redis_unavailable(const struct redis_call *call, const struct rt_endpoint *e, const char *why)

@@ -124,7 +124,9 @@ static struct redis_upstream *_connect(struct redis_shard *s, uint8_t resp, cons
 
 struct redis_upstream *redis_shard_shared(struct redis_shard *s, struct redis_client *cl, const char **why)
 {
-    struct redis_upstream **u = &s->shared[cl->resp - 2][(cl->id >> REDIS_ID_SHIFT) % s->connections];
+    uint64_t id = cl->id >> REDIS_ID_SHIFT;
+    uint64_t i = cl->bulky ? s->connections + id % REDIS_SHARED_BULKY : id % s->connections;
+    struct redis_upstream **u = &s->shared[cl->resp - 2][i];
     if (!*u) {
         *u = _connect(s, cl->resp, why);
         if (*u)

@@ -46,8 +46,20 @@ static void _clock(struct conn *c)
 
 /* Sending ----------------------------------------------------------------------------- */
 
+void redis_upstream_flush_run(struct worker *w)
+{
+    struct redis_worker *rw = w->redis;
+    struct redis_upstream *u = rw->run_to;
+    if (!u)
+        return;
+    rw->run_to = NULL;
+    if (!u->c.dead)
+        conn_put(&u->c, rw->run, rw->run_len);
+}
+
 static void _put(struct redis_upstream *u, const char *data, size_t len)
 {
+    redis_upstream_flush_run(u->c.worker);
     if (!u->setup)
         conn_put(&u->c, data, len);
     else if (evbuffer_add(u->held, data, len))
@@ -69,6 +81,24 @@ void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r)
 {
     _enqueue(u, r);
     u->donate = true;
+}
+
+void redis_upstream_send_run(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
+{
+    struct redis_worker *rw = u->c.worker->redis;
+    if (u->setup) {
+        redis_upstream_send(u, r, data, len);
+        return;
+    }
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
+    _enqueue(u, r);
+    if (rw->run_to != u || rw->run + rw->run_len != data) {
+        redis_upstream_flush_run(u->c.worker);
+        rw->run_to = u;
+        rw->run = data;
+        rw->run_len = 0;
+    }
+    rw->run_len += len;
 }
 
 void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, const char *data, size_t len)
@@ -156,6 +186,14 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     if (owner && !owner->c.dead)
         _tell_owner(owner, u, pin);
     _wake_waiters(u);
+}
+
+/* The server is not to run dry while those who wait are woken: they go on early. */
+static void _progress(struct conn *c)
+{
+    struct redis_upstream *u = redis_upstream_of(c);
+    if (!TAILQ_EMPTY(&u->waiters) && conn_backlog(c) < _conf(u)->limits.buffer / 2)
+        _wake_waiters(u);
 }
 
 static void _drained(struct conn *c)
@@ -326,6 +364,8 @@ static size_t _reply(struct redis_upstream *u, const char *data, size_t len)
         _look_at_error(u, r, data, used);
     if (used)
         redis_request_bytes(r, data, used);
+    if (r->client)
+        r->client->bytes += used;
     if (result == RESP_DONE)
         _pop(u);
     else if (!redis_request_takes(r))
@@ -421,6 +461,8 @@ static void _release(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
     struct worker *w = c->worker;
+    if (w->redis->run_to == u)
+        w->redis->run_to = NULL;
     struct redis_request *r, *next;
     redis_shard_forget(u);
     _unpause(u);
@@ -452,6 +494,7 @@ static const struct conn_ops _ops = {
     .broken = _broken,
     .connected = _connected,
     .congested = _congested,
+    .progress = _progress,
     .drained = _drained,
     .expired = _expired,
     .idle = _idle,

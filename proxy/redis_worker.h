@@ -22,6 +22,9 @@ struct redis_worker {
     struct redis_upstream_list paused;
     struct redis_request *free_requests;
     unsigned n_free;
+    struct redis_upstream *run_to; /**< Commands of one client's input, one behind the other, that */
+    const char *run;               /**< are sent to this connection together; NULL: none. */
+    size_t run_len;
     struct redis_path path;
     uint64_t next_id; /**< Of a client, without its worker's. */
 };

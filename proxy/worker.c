@@ -228,7 +228,7 @@ static int _init(struct worker *w)
         return -ENOMEM;
     w->base = event_base_new_with_config(ec);
     event_config_free(ec);
-    w->rbuf = malloc(WORKER_RBUF);
+    w->rbuf = malloc(2 * WORKER_RBUF);
     w->stage = malloc(WORKER_STAGE);
     if (!w->base || !w->rbuf || !w->stage)
         return -ENOMEM;

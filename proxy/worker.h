@@ -16,7 +16,7 @@
 #include "gather.h"
 #include "stats.h"
 
-#define WORKER_RBUF  65536
+#define WORKER_RBUF  262144 /* Of one recv(). */
 #define WORKER_STAGE 65536
 
 struct exchange;
@@ -62,7 +62,8 @@ struct worker {
     struct redis_worker *redis;      /**< See redis_worker.h. */
     struct stats stats;
 
-    char *rbuf; /**< What the last recv() brought; valid during one callback. */
+    char *rbuf; /**< 2 * WORKER_RBUF: what the last recv() brought is in the second half, with room
+                 * before it for what was kept; valid during one callback. */
     char *stage;
     size_t stage_len;
     struct conn *stage_owner;

@@ -146,7 +146,7 @@ static inline int _setup(void **state)
     conf.timeouts.write = 5000 * MS;
     worker.runtime = &runtime;
     worker.base = event_base_new();
-    worker.rbuf = malloc(WORKER_RBUF);
+    worker.rbuf = malloc(2 * WORKER_RBUF);
     worker.stage = malloc(WORKER_STAGE);
     TAILQ_INIT(&worker.conns);
     TAILQ_INIT(&worker.graves);
