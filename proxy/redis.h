@@ -347,8 +347,8 @@ struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_clien
                                        const char **why);
 
 /** The same, never one that was used before. */
-struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl, enum redis_pin pin,
-                                             const char **why);
+struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl,
+                                             enum redis_pin pin, const char **why);
 
 /** Makes a connection without owner the client's. */
 void redis_shard_own(struct redis_upstream *u, struct redis_client *cl, enum redis_pin pin);
@@ -388,8 +388,8 @@ bool redis_path_many(struct worker *w);
 void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, const struct slot *us);
 
 /** Keeps a copy of the command just sent on a connection of the client's own, if it only reads. */
-void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text, size_t len,
-                      size_t key_off, size_t key_len);
+void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text,
+                      size_t len, size_t key_off, size_t key_len);
 
 /** The connection has ended, as those do that a server closes while they are idle. Sends its command on a
  * fresh one, if there is a copy and not one byte of a reply has come. @return false if nothing was done. */

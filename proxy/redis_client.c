@@ -284,8 +284,10 @@ static size_t _input(struct conn *c, const char *data, size_t len)
     if (cl->c.listener && redis_listener_conf(cl)->idle_timeout && !c->out)
         conn_deadline(c, redis_listener_conf(cl)->idle_timeout);
     while (used < len && !c->dead && c->reading) {
-        if (cl->quit || c->closing)
-            return len; /* Nobody's any more. */
+        if (cl->quit || c->closing) {
+            used = len; /* Nobody's any more. */
+            break;
+        }
         size_t n = 0;
         if (cl->in_stream)
             n = _stream(cl, data + used, len - used);
