@@ -100,7 +100,8 @@ struct conn {
     bool shut : 1;      /**< Our FIN was sent. */
     bool dead : 1;      /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
-    bool gathering : 1; /**< Output is gathered, not staged. */
+    bool gathering : 1; /**< Output is gathered, not staged, */
+    uint8_t gather_max; /**< in this many buffers at most. */
 
     /* Downstream, for the kernel path. */
     struct worker_listener *listener; /**< NULL when it is gone. */
@@ -146,8 +147,8 @@ void conn_put(struct conn *c, const void *data, size_t len);
 void conn_puts(struct conn *c, const char *text);
 
 /** From now on output of this connection is gathered until the worker's loop has gone through the
- * events at hand, or until GATHER_SIZE bytes (gather.h) are there. */
-void conn_gather(struct conn *c);
+ * events at hand, or until `buffers` (1 to GATHER_MANY) times GATHER_SIZE bytes (gather.h) are there. */
+void conn_gather(struct conn *c, unsigned buffers);
 
 /** Bytes gathered and waiting for the end of the round; not part of conn_backlog(). */
 size_t conn_gathered(const struct conn *c);

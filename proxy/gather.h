@@ -14,6 +14,10 @@
 /** Capacity of a buffer, in bytes. */
 #define GATHER_SIZE 65536
 
+/** Buffers that one connection may fill: what many connections send to one leaves in one piece, and
+ * its peer is woken once. */
+#define GATHER_MANY 16
+
 /** Buffers of a worker in use; beyond, the oldest is written early. */
 #define GATHERS_MAX 256
 
@@ -23,9 +27,13 @@
 struct conn;
 struct worker;
 
+/** A buffer; the first one of a connection knows of those behind it. */
 struct gather {
     struct conn *c;
-    size_t len;
+    size_t len;          /**< Bytes in this one. */
+    size_t total;        /**< Of the first: bytes in all. */
+    struct gather *next; /**< Further buffers of the connection. */
+    struct gather *last; /**< Of the first: the one that is being filled. */
     TAILQ_ENTRY(gather) link;
     char data[GATHER_SIZE];
 };
@@ -44,8 +52,8 @@ struct gathers {
 void gather_worker_init(struct worker *w);
 void gather_worker_free(struct worker *w);
 
-/** Adds output of a connection that gathers; a piece that does not fit leaves at once, with one
- * system call together with what came before it. May call owners back, of any connection. */
+/** Adds output of a connection that gathers; a piece for which its buffers have no room leaves at once,
+ * with one system call together with what came before it. May call owners back, of any connection. */
 void gather_put(struct conn *c, const void *data, size_t len);
 
 /** Writes what the connection has gathered now. May call its owner back. */

@@ -41,6 +41,7 @@ struct kpath {
     uint32_t next_listener;
     uint32_t next_cluster;
     uint32_t next_ring;
+    uint32_t n_rings; /**< Of the configuration published last. */
     uint32_t next_vhost;
     struct published published[2];
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */

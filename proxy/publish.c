@@ -185,6 +185,7 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
         return;
     _retire(k, &k->published[1]);
     k->published[1] = k->published[0];
+    k->n_rings = 0;
     struct published *p = &k->published[0];
     for (size_t i = 0; i < rt->conf->n_listeners; i++)
         hosts += rt->conf->listeners[i].n_routes;

@@ -40,6 +40,9 @@ static int _publish_ring(struct kpath *k, struct rt_cluster *c)
         if (c->endpoints[i].id >= k->n_endpoints)
             return -ENOSPC;
     }
+    if (k->n_rings >= KERNEL_RINGS / 2) /* Those of the configuration before must stay valid. */
+        return -ENOSPC;
+    k->n_rings++;
     uint32_t id = k->next_ring++ % KERNEL_RINGS;
     for (uint32_t slot = 0; slot < REDIS_SLOTS; slot++) {
         uint32_t i = conf->n_endpoints > 1 ? redis_ring_endpoint(c->ring, slot, NULL) : 0;

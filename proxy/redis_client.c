@@ -277,12 +277,10 @@ static bool _may_take(const struct redis_client *cl)
     return !cl->waiting && !_full(cl) && !cl->c.out && cl->c.listener;
 }
 
-static size_t _input(struct conn *c, const char *data, size_t len)
+static size_t _take_all(struct redis_client *cl, const char *data, size_t len)
 {
-    struct redis_client *cl = redis_client_of(c);
+    struct conn *c = &cl->c;
     size_t used = 0;
-    if (cl->c.listener && redis_listener_conf(cl)->idle_timeout && !c->out)
-        conn_deadline(c, redis_listener_conf(cl)->idle_timeout);
     while (used < len && !c->dead && c->reading) {
         if (cl->quit || c->closing) {
             used = len; /* Nobody's any more. */
@@ -299,6 +297,15 @@ static size_t _input(struct conn *c, const char *data, size_t len)
             break;
         used += n;
     }
+    return used;
+}
+
+static size_t _input(struct conn *c, const char *data, size_t len)
+{
+    struct redis_client *cl = redis_client_of(c);
+    if (c->listener && redis_listener_conf(cl)->idle_timeout && !c->out)
+        conn_deadline(c, redis_listener_conf(cl)->idle_timeout);
+    size_t used = _take_all(cl, data, len);
     redis_upstream_flush_run(c->worker);
     return c->dead ? len : used;
 }
@@ -337,10 +344,14 @@ void redis_client_leave(struct redis_client *cl)
         TAILQ_REMOVE(&cl->blocked_on->waiters, cl, blocked_link);
         cl->blocked_on = NULL;
     }
+    struct redis_upstream *half = cl->streaming;
     cl->streaming = NULL;
     redis_requests_abandon(cl);
     redis_paused_resume(cl);
     redis_unpin_all(cl);
+    /* On its way out of the kernel path it would be kept: for a command that never ends. */
+    if (half)
+        redis_upstream_fail(half, false, "command cut off");
     redis_pubsub_reset(cl);
     redis_transaction_reset(cl);
 }
@@ -478,7 +489,7 @@ void redis_client_new(struct worker_listener *l, int fd)
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     conn_init(&cl->c, w, fd, &_ops, _release);
-    conn_gather(&cl->c);
+    conn_gather(&cl->c, 1);
     cl->c.listener = l;
     cl->c.listener_id = l->rt->id;
     cl->tail = &cl->head;

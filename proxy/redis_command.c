@@ -264,6 +264,23 @@ static bool _beside_transaction(const struct redis_command *c)
     return c->policy == REDIS_TRANSACTION || strcmp(c->name, "quit") == 0 || strcmp(c->name, "reset") == 0;
 }
 
+/* Watched keys have a connection of their own. Commands on many keys take the shared ones: what comes
+ * before them is answered first, and they are before what comes next. */
+static enum redis_taken _past_watched(const struct redis_call *call)
+{
+    struct redis_client *cl = call->client;
+    if (cl->head)
+        return REDIS_WAIT;
+    enum redis_taken taken = _handlers[call->command->policy](call);
+    cl->alone = cl->head != NULL;
+    return taken;
+}
+
+static bool _many_keys(const struct redis_command *c)
+{
+    return c->policy >= REDIS_SPLIT_MGET && c->policy <= REDIS_SCAN;
+}
+
 enum redis_taken redis_command_take(struct redis_client *cl)
 {
     struct redis_call call = {.client = cl, .in = &cl->in};
@@ -278,6 +295,8 @@ enum redis_taken redis_command_take(struct redis_client *cl)
     }
     if (cl->tx.open && !_beside_transaction(call.command))
         taken = redis_transaction_queue(&call);
+    else if (cl->tx.watching && _many_keys(call.command))
+        taken = _past_watched(&call);
     else
         taken = _handlers[call.command->policy](&call);
     if (taken == REDIS_TAKEN)

@@ -457,8 +457,10 @@ static const struct {
 
 enum redis_taken redis_local(const struct redis_call *call)
 {
-    /* RESET closes the client's own connections: what was sent on them is answered first. */
-    if (call->client->head && strcmp(call->command->name, "reset") == 0)
+    /* RESET closes the client's own connections: what was sent on them is answered first. HELLO may
+     * change the shared ones: what comes next must not overtake what was sent before. */
+    if (call->client->head &&
+        (strcmp(call->command->name, "reset") == 0 || strcmp(call->command->name, "hello") == 0))
         return REDIS_WAIT;
     for (size_t i = 0; i < sizeof(_commands) / sizeof(_commands[0]); i++) {
         if (strcmp(_commands[i].name, call->command->name) == 0) {

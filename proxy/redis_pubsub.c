@@ -74,23 +74,30 @@ static uint32_t _count(const char *data, size_t len)
     return (uint32_t)strtoul(data + at, NULL, 10);
 }
 
-/* All confirmations have come: a connection without subscriptions is given up. */
-static void _settled(struct redis_client *cl, struct redis_upstream *u)
+/* All confirmations have come: connections without subscriptions are given up. The next command may
+ * wait for this, even if the client does not read at the moment. */
+static void _settled(struct redis_client *cl)
 {
-    bool classic = u->classic && cl->subs.channels + cl->subs.patterns;
-    if (!classic && !u->shard_subs)
-        redis_shard_unpin(u, false);
-    if (!cl->c.reading && !cl->c.out)
+    struct redis_upstream *u, *next;
+    for (u = LIST_FIRST(&cl->pins); u; u = next) {
+        next = LIST_NEXT(u, pins);
+        bool classic = u->classic && cl->subs.channels + cl->subs.patterns;
+        if (u->pin == REDIS_PIN_MESSAGES && !classic && !u->shard_subs)
+            redis_shard_unpin(u, false);
+        else if (!u->c.dead)
+            u->c.ops->clock(&u->c); /* No answer is due any more. */
+    }
+    if (!cl->c.reading)
         redis_client_resume(cl);
 }
 
 /* One error stands for all confirmations of a command. */
-static void _refused(struct redis_client *cl, struct redis_upstream *u)
+static void _refused(struct redis_client *cl)
 {
     if (!cl->subs.awaited)
         return;
     cl->subs.awaited = 0;
-    _settled(cl, u);
+    _settled(cl);
 }
 
 /* Follows what a confirmation says. */
@@ -108,7 +115,7 @@ static void _confirmed(struct redis_client *cl, struct redis_upstream *u, const 
         return;
     if (s->awaited && --s->awaited)
         return;
-    _settled(cl, u);
+    _settled(cl);
 }
 
 static void _deliver(struct redis_client *cl, const char *data, size_t len)
@@ -146,7 +153,7 @@ void redis_pubsub_message(struct redis_upstream *u)
         bool subscription = u->pin == REDIS_PIN_MESSAGES && header > 0;
         _deliver(cl, data, len);
         if (u->pin == REDIS_PIN_MESSAGES && data[0] == '-')
-            _refused(cl, u);
+            _refused(cl);
         else if (subscription && n == 3)
             _confirmed(cl, u, data + header, len - (size_t)header);
         /* A client that does not read gets no more; its own connection waits with the rest. */
@@ -234,6 +241,7 @@ static enum redis_taken _subscription(const struct redis_call *call, const struc
     u->classic = classic;
     cl->subs.awaited = _confirmations(call, u);
     redis_upstream_more(u, call->in->text, call->in->text_len);
+    u->c.ops->clock(&u->c);
     return REDIS_TAKEN;
 }
 
@@ -253,8 +261,10 @@ static enum redis_taken _unsubscribe_all_shards(const struct redis_call *call)
     if (!awaited)
         _not_subscribed(call);
     LIST_FOREACH (u, &cl->pins, pins) {
-        if (u->pin == REDIS_PIN_MESSAGES && !u->classic)
+        if (u->pin == REDIS_PIN_MESSAGES && !u->classic) {
             redis_upstream_more(u, call->in->text, call->in->text_len);
+            u->c.ops->clock(&u->c);
+        }
     }
     return REDIS_TAKEN;
 }
@@ -309,7 +319,8 @@ enum redis_taken redis_monitor(const struct redis_call *call)
         struct redis_upstream *u = redis_shard_pin(redis_shard_get(cl, e), cl, REDIS_PIN_MONITOR, &why);
         if (!u) {
             redis_unavailable(call, e, why);
-            redis_unpin_all(cl);
+            while ((u = redis_pinned(cl, REDIS_PIN_MONITOR))) /* Not those of WATCH and SUBSCRIBE. */
+                redis_shard_unpin(u, false);
             return REDIS_TAKEN;
         }
         redis_upstream_more(u, call->in->text, call->in->text_len);

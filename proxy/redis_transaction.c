@@ -24,8 +24,6 @@ void redis_transaction_lost(struct redis_client *cl)
     cl->tx.open = open;
     cl->tx.dirty = open;
     cl->tx.lost = watching && !open;
-    if (!cl->c.reading && !cl->c.out && !cl->blocked_on)
-        redis_client_resume(cl);
 }
 
 /* Ends the transaction; its connection holds no state any more (`clean`), or ends too. */

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gather.h"
 #include "kpath.h"
 #include "log.h"
 #include "redis.h"
@@ -29,6 +30,15 @@ static const struct conf *_conf(const struct redis_upstream *u)
     return u->c.worker->runtime->conf;
 }
 
+/* Whether something has to come: the replies to the setup, the reply to a command that does not block,
+ * or the confirmation of a subscription. */
+static bool _answer_due(const struct redis_upstream *u)
+{
+    if (u->pin == REDIS_PIN_MESSAGES && u->owner->subs.awaited)
+        return true;
+    return u->setup || (u->head && !(u->owner && u->owner->blocked));
+}
+
 static void _clock(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
@@ -38,7 +48,7 @@ static void _clock(struct conn *c)
         conn_deadline(c, 0); /* Messages: the client's own clock runs. */
     else if (u->paused)
         conn_deadline(c, u->head->next_up ? STALL_NS : _conf(u)->timeouts.write);
-    else if (u->setup || (u->head && !(u->owner && u->owner->blocked)))
+    else if (_answer_due(u))
         conn_deadline(c, _conf(u)->timeouts.response);
     else
         conn_deadline(c, u->shared || u->owner ? 0 : _conf(u)->timeouts.idle);
@@ -153,11 +163,9 @@ static void _tell_owner(struct redis_client *cl, struct redis_upstream *u, enum 
 {
     if (cl->streaming == u)
         cl->streaming = NULL; /* The rest of the command is dropped. */
-    if (pin == REDIS_PIN_TRANSACTION)
-        redis_transaction_lost(cl);
-    else if (pin == REDIS_PIN_MESSAGES || pin == REDIS_PIN_MONITOR)
+    if (pin == REDIS_PIN_MESSAGES || pin == REDIS_PIN_MONITOR)
         redis_client_close(cl, false); /* As a server does that goes away. */
-    else if (!cl->c.reading && !cl->c.out)
+    else if (!cl->c.reading && !cl->c.out && !cl->blocked_on)
         redis_client_resume(cl);
 }
 
@@ -176,6 +184,9 @@ void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why
     redis_shard_forget(u);
     _unpause(u);
     conn_close(&u->c, false);
+    /* Before its requests fail: then the client may go on with the next commands. */
+    if (owner && pin == REDIS_PIN_TRANSACTION)
+        redis_transaction_lost(owner);
     r = u->head;
     u->head = NULL;
     u->tail = &u->head;
@@ -517,7 +528,7 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, i
         abort();
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     conn_init(&u->c, w, fd, &_ops, _release);
-    conn_gather(&u->c);
+    conn_gather(&u->c, GATHER_MANY);
     u->c.upstream = true;
     u->c.endpoint = s->endpoint;
     u->c.pool_index = UINT32_MAX;

@@ -32,8 +32,8 @@ static void _two_packets(void)
 {
     peer = _packets(&one);
     peer_two = _packets(&two);
-    conn_gather(&one.c);
-    conn_gather(&two.c);
+    conn_gather(&one.c, 1);
+    conn_gather(&two.c, 1);
 }
 
 static void _expect_pattern(int fd, size_t from, size_t len)
@@ -109,7 +109,7 @@ static void _forward(struct owner *o)
 static void test_many_callbacks_one_write(void **state)
 {
     peer = _packets(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     _crowd(CLIENTS);
     for (size_t i = 0; i < CLIENTS; i++) {
         crowd[i].on_input = _forward;
@@ -132,7 +132,7 @@ static void test_only_those_that_asked(void **state)
     peer = _packets(&one);
     peer_two = _packets(&two);
     conn_puts(&one.c, "staged");
-    conn_gather(&one.c); /* What came before does not wait. */
+    conn_gather(&one.c, 1); /* What came before does not wait. */
     _expect_packet(peer, "staged");
     conn_puts(&one.c, "a");
     conn_puts(&two.c, "b");
@@ -201,6 +201,39 @@ static void test_exactly_full(void **state)
     assert_int_equal(calls, 2);
 }
 
+/* A connection with many buffers: all of a round leaves with one call, in order. */
+static void test_many_buffers(void **state)
+{
+    size_t put = 0, got;
+    bool end;
+    peer = _tcp(&one);
+    conn_gather(&one.c, GATHER_MANY);
+    while (put < 3 * GATHER_SIZE) {
+        _put_pattern(&one.c, put, 10007);
+        put += 10007;
+    }
+    _put_pattern(&one.c, put, 2 * GATHER_SIZE);
+    put += 2 * GATHER_SIZE;
+    assert_int_equal(calls, 0);
+    assert_int_equal(conn_gathered(&one.c), put);
+    assert_int_equal(worker.gathers.n_used, (put + GATHER_SIZE - 1) / GATHER_SIZE);
+    _turn();
+    assert_int_equal(calls, 1);
+    assert_int_equal(conn_gathered(&one.c), 0);
+    assert_int_equal(worker.gathers.n_used, 0);
+    got = _drain_pattern(peer, 0, put, &end);
+    assert_int_equal(got, put);
+    RUN_UNTIL(!conn_backlog(&one.c));
+    /* What is more than all of them hold leaves at once. */
+    calls = 0;
+    _put_pattern(&one.c, put, 1);
+    _put_pattern(&one.c, put + 1, GATHER_MANY * GATHER_SIZE);
+    put += 1 + GATHER_MANY * GATHER_SIZE;
+    assert_int_equal(calls, 1);
+    assert_int_equal(conn_gathered(&one.c), 0);
+    assert_int_equal(_drain_pattern(peer, got, put, &end), put);
+}
+
 /* Bytes of random pieces over many rounds come once each and in order, also through a peer
  * that is slow. */
 static void test_random_pieces(void **state)
@@ -208,7 +241,7 @@ static void test_random_pieces(void **state)
     size_t put = 0, got = 0;
     bool end;
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     srand(1);
     while (put < 4 << 20) {
         for (int i = rand() % 20; i >= 0; i--) {
@@ -234,7 +267,7 @@ static void test_congestion(void **state)
 {
     bool end;
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     size_t at = 0;
     while (!one.congestions) {
         assert_true(at < 64 << 20);
@@ -327,7 +360,7 @@ static void test_closed_while_waiting_for_a_buffer(void **state)
     _full(_close_two);
     _crowd(GATHERS_MAX - 1);
     for (size_t i = 0; i + 1 < GATHERS_MAX; i++) {
-        conn_gather(&crowd[i].c);
+        conn_gather(&crowd[i].c, 1);
         conn_puts(&crowd[i].c, "x");
     }
     assert_int_equal(worker.gathers.n_used, GATHERS_MAX);
@@ -349,7 +382,7 @@ static void test_more_connections_than_buffers(void **state)
     size_t n = GATHERS_MAX + 100;
     _crowd(n);
     for (size_t i = 0; i < n; i++) {
-        conn_gather(&crowd[i].c);
+        conn_gather(&crowd[i].c, 1);
         _put_pattern(&crowd[i].c, i, 3);
         assert_true(worker.gathers.n_used <= GATHERS_MAX);
         assert_int_equal(calls, i < GATHERS_MAX ? 0 : i + 1 - GATHERS_MAX);
@@ -373,7 +406,7 @@ static void test_more_connections_than_buffers(void **state)
 static void test_close(void **state)
 {
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "never");
     conn_close(&one.c, false);
     conn_puts(&one.c, "never");
@@ -402,7 +435,7 @@ static void test_discard(void **state)
 static void _finish(bool linger)
 {
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "b");
     conn_puts(&one.c, "ye");
     conn_finish(&one.c, linger);
@@ -430,7 +463,7 @@ static void test_finish_of_more_than_the_socket_takes(void **state)
 {
     bool end;
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     _put_pattern(&one.c, 0, 500000);
     _put_pattern(&one.c, 500000, 7);
     conn_finish(&one.c, false);
@@ -443,7 +476,7 @@ static void test_write_failure(void **state)
 {
     struct linger l = {.l_onoff = 1};
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "x");
     setsockopt(peer, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
     close(peer);
@@ -461,7 +494,7 @@ static void test_write_failure(void **state)
 static void test_suspended(void **state)
 {
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "a");
     conn_suspend(&one.c);
     conn_puts(&one.c, "b");
@@ -484,7 +517,7 @@ static void test_suspended(void **state)
 static void test_suspended_within_a_round(void **state)
 {
     peer = _tcp(&one);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "a");
     conn_suspend(&one.c);
     conn_puts(&one.c, "b");
@@ -505,7 +538,7 @@ static void test_connecting(void **state)
     assert_true(r == 0 || errno == EINPROGRESS);
     _init(&one, fd);
     conn_await_connect(&one.c);
-    conn_gather(&one.c);
+    conn_gather(&one.c, 1);
     conn_puts(&one.c, "hel");
     conn_puts(&one.c, "lo");
     assert_int_equal(conn_backlog(&one.c), 5);
@@ -530,6 +563,7 @@ int main(void)
         GATHER_TEST(test_push),
         GATHER_TEST(test_small_and_large_pieces),
         GATHER_TEST(test_exactly_full),
+        GATHER_TEST(test_many_buffers),
         GATHER_TEST(test_random_pieces),
         GATHER_TEST(test_congestion),
         GATHER_TEST(test_closed_by_a_callback_of_the_round),

@@ -245,6 +245,20 @@ static void test_info(void **state)
     assert_non_null(strstr(text, line));
 }
 
+/* Each version has its connections: a command on the new one does not overtake what was sent before. */
+static void test_hello_behind_a_command(void **state)
+{
+    bench_begin(NULL);
+    int c = bench_client();
+    bench_say(c, "SET c 1; HELLO 3; GET c");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "SET c 1");
+    bench_no_shard(1);
+    bench_send(s1, "+OK\r\n");
+    bench_expect(c, "+OK\r\n%7\r\n");
+    bench_expect_said(bench_shard(1), "HELLO 3");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +274,7 @@ int main(void)
         BENCH_TEST(test_reset),
         BENCH_TEST(test_reset_behind_a_transaction),
         BENCH_TEST(test_info),
+        BENCH_TEST(test_hello_behind_a_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

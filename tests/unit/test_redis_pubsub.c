@@ -236,6 +236,53 @@ static void test_sharded(void **state)
     bench_expect_end(s1);
 }
 
+/* All at once: none of their connections is kept, and the client may do anything again. */
+static void test_sharded_on_several_shards(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "SSUBSCRIBE c");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "SSUBSCRIBE c");
+    bench_send(s1, CONFIRM("ssubscribe", 10, "c", 1));
+    bench_expect(client, CONFIRM("ssubscribe", 10, "c", 1));
+    bench_say(client, "SSUBSCRIBE a");
+    int s2 = bench_shard(2);
+    bench_expect_said(s2, "SSUBSCRIBE a");
+    bench_send(s2, CONFIRM("ssubscribe", 10, "a", 1));
+    bench_expect(client, CONFIRM("ssubscribe", 10, "a", 1));
+    bench_say(client, "SUNSUBSCRIBE; GET b");
+    bench_expect_said(s1, "SUNSUBSCRIBE");
+    bench_expect_said(s2, "SUNSUBSCRIBE");
+    bench_send(s1, CONFIRM("sunsubscribe", 12, "c", 0));
+    bench_expect(client, CONFIRM("sunsubscribe", 12, "c", 0));
+    bench_send(s2, CONFIRM("sunsubscribe", 12, "a", 0));
+    bench_expect(client, CONFIRM("sunsubscribe", 12, "a", 0));
+    bench_expect_end(s1);
+    bench_expect_end(s2);
+    bench_expect_said(bench_shard(0), "GET b");
+}
+
+/* A shard that takes the command and says nothing: the client does not wait for ever. */
+static void test_no_confirmation(void **state)
+{
+    bench_begin(&(struct bench_conf){.globals = "timeouts: { response: 100ms }\n"});
+    int client = bench_client(), other = bench_client();
+    bench_say(client, "SUBSCRIBE x; PING");
+    int s0 = bench_shard(0);
+    bench_expect_said(s0, "SUBSCRIBE x");
+    bench_expect_end(client);
+    bench_expect_end(s0);
+    bench_say(other, "SUBSCRIBE x");
+    s0 = bench_shard(0);
+    bench_expect_said(s0, "SUBSCRIBE x");
+    bench_send(s0, CONFIRM("subscribe", 9, "x", 1));
+    bench_expect(other, CONFIRM("subscribe", 9, "x", 1));
+    bench_run_for(250 * MS); /* No message is due. */
+    bench_send(s0, MESSAGE);
+    bench_expect(other, MESSAGE);
+}
+
 /* MONITOR ------------------------------------------------------------------------------- */
 
 static void test_monitor(void **state)
@@ -290,6 +337,26 @@ static void test_monitor_refused(void **state)
     bench_expect_end(s0);
 }
 
+/* What is watched stays so when MONITOR finds a shard out of use. */
+static void test_monitor_and_watch(void **state)
+{
+    bench_begin(&(struct bench_conf){.cluster = "max_failures: 1"});
+    int client = bench_client();
+    bench_say(client, "WATCH b");
+    int s0 = bench_shard(0);
+    bench_expect_said(s0, "WATCH b");
+    bench_send(s0, "+OK\r\n");
+    bench_expect(client, "+OK\r\n");
+    bench_shard_down(1);
+    bench_say(client, "GET c");
+    bench_expect_shard_error(client, 1, "Connection refused");
+    bench_say(client, "MONITOR; GET b");
+    bench_expect_shard_error(client, 1, "Connection refused");
+    bench_expect_said(s0, "GET b");
+    bench_send(s0, "$-1\r\n");
+    bench_expect(client, "$-1\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +373,9 @@ int main(void)
         BENCH_TEST(test_monitor),
         BENCH_TEST(test_monitor_leaves),
         BENCH_TEST(test_monitor_refused),
+        BENCH_TEST(test_sharded_on_several_shards),
+        BENCH_TEST(test_monitor_and_watch),
+        BENCH_TEST(test_no_confirmation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

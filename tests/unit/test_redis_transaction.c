@@ -177,6 +177,25 @@ static void test_watch(void **state)
     bench_no_shard(1);
 }
 
+/* The same key on the connection that watches and on the shared one, in the order of the commands. */
+static void test_many_keys_beside_watch(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "WATCH c; SET c 1; DEL c; SET c 2");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "WATCH c; SET c 1");
+    bench_no_shard(1);
+    bench_send(s1, "+OK\r\n+OK\r\n");
+    bench_expect(client, "+OK\r\n+OK\r\n");
+    int shared = bench_shard(1);
+    bench_expect_said(shared, "DEL c");
+    bench_nothing(s1);
+    bench_send(shared, ":1\r\n");
+    bench_expect(client, ":1\r\n");
+    bench_expect_said(s1, "SET c 2");
+}
+
 static void test_watch_and_lost(void **state)
 {
     bench_begin(NULL);
@@ -192,6 +211,59 @@ static void test_watch_and_lost(void **state)
     bench_expect_said(s1, "MULTI; SET c 1");
     bench_send(s1, "+OK\r\n+QUEUED\r\n");
     bench_expect(client, "+OK\r\n+QUEUED\r\n*-1\r\n+OK\r\n*0\r\n");
+    bench_expect_end(s1);
+}
+
+/* The queue is full and more waits behind it: that is taken while the connection's requests fail. */
+static void test_lost_under_a_full_queue(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "WATCH c");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "WATCH c");
+    bench_send(s1, "+OK\r\n");
+    bench_expect(client, "+OK\r\n");
+    for (int i = 0; i < 1100; i++)
+        bench_say(client, "GET c");
+    bench_settle();
+    bench_half_close(s1);
+    for (int i = 0; i < 1024; i++)
+        bench_expect_shard_error(client, 1, "connection closed by the server");
+    s1 = bench_shard(1);
+    for (int i = 1024; i < 1100; i++) {
+        bench_expect_said(s1, "GET c");
+        bench_send(s1, "$-1\r\n");
+        bench_expect(client, "$-1\r\n");
+    }
+}
+
+/* What is behind in a transaction does not run outside of it. */
+static void test_lost_in_a_full_transaction(void **state)
+{
+    bench_begin(NULL);
+    int client = bench_client();
+    bench_say(client, "MULTI; SET c 1");
+    int s1 = bench_shard(1);
+    bench_expect_said(s1, "MULTI; SET c 1");
+    bench_send(s1, "+OK\r\n+QUEUED\r\n");
+    bench_expect(client, "+OK\r\n+QUEUED\r\n");
+    for (int i = 0; i < 1100; i++)
+        bench_say(client, "SET c 2");
+    bench_settle();
+    bench_half_close(s1);
+    for (int i = 0; i < 1024; i++)
+        bench_expect_shard_error(client, 1, "connection closed by the server");
+    s1 = bench_shard(1);
+    bench_expect_said(s1, "MULTI");
+    bench_send(s1, "+OK\r\n");
+    for (int i = 1024; i < 1100; i++) {
+        bench_expect_said(s1, "SET c 2");
+        bench_send(s1, "+QUEUED\r\n");
+        bench_expect(client, "+QUEUED\r\n");
+    }
+    bench_say(client, "EXEC");
+    bench_expect(client, "-EXECABORT Transaction discarded because of previous errors.\r\n");
     bench_expect_end(s1);
 }
 
@@ -263,14 +335,24 @@ static void test_half_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_keyless_first),   BENCH_TEST(test_nothing_queued),
-        BENCH_TEST(test_only_keyless),    BENCH_TEST(test_cross_slot),
-        BENCH_TEST(test_errors_abort),    BENCH_TEST(test_keyless_refused),
-        BENCH_TEST(test_connection_lost), BENCH_TEST(test_connection_lost_at_exec),
-        BENCH_TEST(test_shard_down),      BENCH_TEST(test_watch),
-        BENCH_TEST(test_watch_and_lost),  BENCH_TEST(test_unwatch),
-        BENCH_TEST(test_discard),         BENCH_TEST(test_client_leaves),
+        BENCH_TEST(test_keyless_first),
+        BENCH_TEST(test_nothing_queued),
+        BENCH_TEST(test_only_keyless),
+        BENCH_TEST(test_cross_slot),
+        BENCH_TEST(test_errors_abort),
+        BENCH_TEST(test_keyless_refused),
+        BENCH_TEST(test_connection_lost),
+        BENCH_TEST(test_connection_lost_at_exec),
+        BENCH_TEST(test_shard_down),
+        BENCH_TEST(test_watch),
+        BENCH_TEST(test_watch_and_lost),
+        BENCH_TEST(test_unwatch),
+        BENCH_TEST(test_discard),
+        BENCH_TEST(test_client_leaves),
         BENCH_TEST(test_half_closed),
+        BENCH_TEST(test_lost_under_a_full_queue),
+        BENCH_TEST(test_many_keys_beside_watch),
+        BENCH_TEST(test_lost_in_a_full_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
