@@ -88,13 +88,14 @@ struct {
     __type(value, struct kernel_ring);
 } rings SEC(".maps");
 
-/* By endpoint id: not 0 while it is ejected. */
+/* By endpoint id: not 0 while it is ejected. Mapped elements are multiples of 8 bytes apart, so this
+ * is what a value takes. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(map_flags, BPF_F_MMAPABLE);
     __uint(max_entries, 1);
     __type(key, __u32);
-    __type(value, __u32);
+    __type(value, __u64);
 } endpoint_state SEC(".maps");
 
 struct {

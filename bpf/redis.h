@@ -24,7 +24,7 @@ __attribute__((noinline)) __u32 redis_command(struct slot *s)
         s->name.text[i] = c | (((__u8)(c - 'A') < 26) << 5);
     }
     struct kernel_command *c = bpf_map_lookup_elem(&redis_commands, &s->name);
-    if (!c)
+    if (!c || c->name_len != s->frame.name_len)
         return 0;
     __s32 argc = s->frame.argc;
     return (c->arity >= 0 ? argc == c->arity : argc >= -c->arity) ? c->flags : 0;
@@ -110,8 +110,8 @@ static __always_inline int redis_destination(struct slot *s)
     if (!r || at >= REDIS_SLOTS)
         return FALLBACK_INTERNAL;
     __u32 endpoint = r->endpoint[at];
-    __u32 *state = bpf_map_lookup_elem(&endpoint_state, &endpoint);
-    if (!state || *(volatile __u32 *)state)
+    __u64 *state = bpf_map_lookup_elem(&endpoint_state, &endpoint);
+    if (!state || *(volatile __u64 *)state)
         return FALLBACK_EJECTED;
     s->picked = endpoint + 1;
     return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;

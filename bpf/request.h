@@ -63,7 +63,7 @@ static __always_inline int body_slice(struct __sk_buff *ctx, struct slot *s, __u
     __u32 n = slice_of(ctx, s, offset, avail, s->remaining);
     if (!n) {
         s->slice_kind = SLICE_PASS;
-        s->slice_reason = FALLBACK_RESP + RESP_FRAME_SYNTAX;
+        s->slice_reason = FALLBACK_RESP + (avail < 2 ? RESP_FRAME_PARTIAL : RESP_FRAME_SYNTAX);
         return at_most(avail, avail);
     }
     s->slice_kind = SLICE_BODY;
@@ -98,6 +98,7 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     n = slice_of(ctx, s, offset, avail, s->total);
     if (!n)
         return give_up(s, owner, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
+    s->window_len = n < HTTP1_WINDOW ? n : HTTP1_WINDOW;
     s->slice_kind = SLICE_HEAD;
     return (int)n;
 }
@@ -163,9 +164,9 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     struct slot *u = slot_at(uref);
     if (!u)
         return pass(s, old, FALLBACK_INTERNAL, c);
-    /* A connection that is not settled although idle is broken: the daemon hears of it by
-     * its own event, and here it is not used. */
-    if (view_target(uref, &v) || !settled(u, &v))
+    /* A connection that is not settled although idle is broken, and one whose server has closed its
+     * side gives no response: the daemon hears of it by its own event, and here it is not used. */
+    if (view_target(uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len, key = ref_index(uref);
     u->to_head = s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_HEAD);

@@ -98,8 +98,10 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     __u32 dref = owner_lease(old);
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
-    if (!d || s->slice_kind == SLICE_PASS)
+    if (!d || s->slice_kind == SLICE_PASS) {
+        s->early |= !(old & OWNER_USER);
         return pass(s, old, s->slice_reason, c);
+    }
     if (!lease_holds(d, dref, ref))
         return pass(s, old, FALLBACK_STALE_LEASE, c);
     if (view_target(dref, &v))

@@ -127,8 +127,8 @@ static void _offer(struct conn *c, const char *data, size_t len)
     while (c->pump_again && !c->dead && c->reading && c->in) {
         c->pump_again = false;
         size_t used = c->ops->input(c, c->in->data + c->in->off, c->in->len);
-        if (c->dead)
-            break;
+        if (c->dead || !c->in)
+            break; /* It is ending, and what was left is dropped. */
         _consume(c, used);
     }
 out:

@@ -48,6 +48,8 @@ struct conn_ops {
 
     /** Whether nothing is outstanding on it: it may go to the kernel path, or come to an end. */
     bool (*idle)(const struct conn *c);
+    /** How long it may be idle, in ns; 0: for ever. NULL: timeouts.idle. */
+    uint64_t (*idle_limit)(const struct conn *c);
     /** Starts the clock of the phase it is in. */
     void (*clock)(struct conn *c);
     /** Gives up what is outstanding, if anything, and closes it with a reset. */
@@ -85,7 +87,6 @@ struct conn {
     bool leaving : 1;   /**< Taken from the kernel path, not out of its maps yet: neither
                          * read nor written to. */
     bool leave_listed : 1;
-    bool early : 1; /**< Taken after the programs had passed something up by themselves. */
     bool connecting : 1;
     bool reading : 1; /**< Read events wanted. */
     bool writing : 1; /**< Write event armed. */

@@ -189,7 +189,7 @@ static void _expired(struct conn *c)
 {
     struct downstream *d = downstream_of(c);
     struct exchange *x = d->x;
-    if (c->kernel && !kpath_expired(c, _conf(d)->timeouts.idle))
+    if (c->kernel && !kpath_expired(c))
         return;
     if (c->out) {
         if (x)

@@ -34,7 +34,7 @@ struct kpath {
     struct pool *pools;
     struct kernel_cluster *clusters;
     struct kernel_ring *rings;
-    uint32_t *endpoint_state; /**< By endpoint id: not 0 while it is ejected. */
+    uint64_t *endpoint_state; /**< By endpoint id: not 0 while it is ejected. */
     uint32_t n_slots;
     uint32_t n_workers;
     uint32_t n_endpoints; /**< Endpoint ids below this have pools. */

@@ -158,7 +158,7 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
 void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
 {
     if (w->kpath && endpoint < w->kpath->k->n_endpoints)
-        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], ejected, __ATOMIC_RELEASE);
+        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], (uint64_t)ejected, __ATOMIC_RELEASE);
 }
 
 bool kpath_donate(struct conn *c)
@@ -191,24 +191,14 @@ bool kpath_donate(struct conn *c)
 
 /* Taking ------------------------------------------------------------------------------ */
 
-/* From the moment on at which userspace is the owner, everything is passed up, a reply that is on its
- * way too. What was passed before, the programs did not want. */
-static void _look_for_early(struct conn *c)
-{
-    c->early = __atomic_load_n(&kpath_slot(c)->passed, __ATOMIC_ACQUIRE) != 0;
-}
-
 /* Makes userspace the owner: the programs redirect nothing from the connection any more, and
  * its verdict is not at work. @return The owner word. */
 static uint64_t _take(struct conn *c)
 {
     struct slot *s = kpath_slot(c);
     uint64_t w = slot_wait(s);
-    _look_for_early(c);
-    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
+    while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
         w = slot_wait(s);
-        _look_for_early(c);
-    }
     c->kernel = false;
     conn_suspend(c);
     return slot_owner(s);
@@ -231,11 +221,8 @@ static bool _take_partner(struct conn *p, uint32_t ref)
 {
     struct slot *s = kpath_slot(p);
     uint64_t w = slot_wait(s);
-    _look_for_early(p);
-    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER)) {
+    while (owner_lease(w) == ref && !(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
         w = slot_wait(s);
-        _look_for_early(p);
-    }
     if (owner_lease(w) != ref)
         return false;
     p->kernel = false;
@@ -315,12 +302,17 @@ void kpath_free_slot(struct conn *c)
 
 /* The rest ---------------------------------------------------------------------------- */
 
+static uint64_t _idle_limit(const struct conn *c)
+{
+    return c->ops->idle_limit ? c->ops->idle_limit(c) : c->worker->runtime->conf->timeouts.idle;
+}
+
 /* How often a connection that the kernel path owns is looked at: often enough for the
  * shortest of the timeouts that may end it. */
 static void _watch(struct conn *c)
 {
     const struct conf_timeouts *t = &c->worker->runtime->conf->timeouts;
-    uint64_t shortest = t->idle;
+    uint64_t idle = _idle_limit(c), shortest = idle ? idle : UINT64_MAX;
     if (t->response < shortest)
         shortest = t->response;
     if (t->body < shortest)
@@ -331,7 +323,7 @@ static void _watch(struct conn *c)
     conn_deadline(c, shortest > WATCH_MAX_NS ? WATCH_MAX_NS : shortest);
 }
 
-bool kpath_expired(struct conn *c, uint64_t idle)
+bool kpath_expired(struct conn *c)
 {
     uint32_t now = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
     bool active = now != c->activity;
@@ -341,7 +333,7 @@ bool kpath_expired(struct conn *c, uint64_t idle)
     } else if (owner_lease(slot_owner(kpath_slot(c)))) {
         kpath_wake(c);
         return false;
-    } else if (idle && conn_now() - c->active_at >= idle) {
+    } else if (_idle_limit(c) && conn_now() - c->active_at >= _idle_limit(c)) {
         return true;
     }
     _watch(c);

@@ -48,9 +48,8 @@ void kpath_free_slot(struct conn *c);
 
 /** The deadline of a connection that the kernel path owns has passed: takes it over if it
  * waits for a response (userspace has the precise clocks), otherwise looks again later.
- * @param idle  How long it may be idle, in ns; 0: for ever.
  * @return true if it has been idle for as long as it may: the caller closes it. */
-bool kpath_expired(struct conn *c, uint64_t idle);
+bool kpath_expired(struct conn *c);
 
 /** Points all of a worker's promoted connections to the listeners of a new configuration. */
 void kpath_reload(struct worker *w);

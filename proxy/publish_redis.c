@@ -19,6 +19,7 @@ int kernel_publish_commands(struct kpath *k)
     for (size_t i = 0; (c = redis_command_at(i)); i++) {
         struct redis_name name = {0};
         struct kernel_command v = {.arity = c->arity, .flags = KERNEL_COMMAND_KEY};
+        v.name_len = (uint16_t)strlen(c->name);
         if (!_fits(c))
             continue;
         memcpy(name.text, c->name, strlen(c->name));

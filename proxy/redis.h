@@ -78,6 +78,15 @@ TAILQ_HEAD(redis_upstream_list, redis_upstream);
 LIST_HEAD(redis_pin_list, redis_upstream);
 TAILQ_HEAD(redis_client_list, redis_client);
 
+/** A copy of a command that only reads: it may be sent twice. */
+struct redis_again {
+    const struct redis_command *command;
+    uint32_t len;
+    uint32_t key_off;
+    uint32_t key_len;
+    char text[];
+};
+
 struct redis_upstream {
     struct conn c;
     struct redis_shard *shard;
@@ -85,6 +94,8 @@ struct redis_upstream {
     struct redis_request **tail;
     struct redis_client *owner; /**< Of a pinned connection; NULL if shared or idle. */
     struct evbuffer *held;      /**< Commands that wait for the end of the setup. */
+    struct redis_again *again;  /**< Pinned: the one command on it, should the connection turn out to be
+                                 * closed; NULL: it may not be sent again. Owned. */
     struct resp_reply reply;    /**< Of the reply that is coming in. */
     uint8_t resp;               /**< Protocol version, 2 or 3. */
     uint8_t pin;                /**< enum redis_pin */
@@ -340,6 +351,10 @@ struct redis_upstream *redis_shard_shared(struct redis_shard *s, struct redis_cl
 struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_client *cl, enum redis_pin pin,
                                        const char **why);
 
+/** The same, never one that was used before. */
+struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl,
+                                             enum redis_pin pin, const char **why);
+
 /** Makes a connection without owner the client's. */
 void redis_shard_own(struct redis_upstream *u, struct redis_client *cl, enum redis_pin pin);
 
@@ -376,6 +391,14 @@ bool redis_path_many(struct worker *w);
 
 /** A command of the kernel path goes on in userspace; see struct conn_ops. */
 void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, const struct slot *us);
+
+/** Keeps a copy of the command just sent on a connection of the client's own, if it only reads. */
+void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text,
+                      size_t len, size_t key_off, size_t key_len);
+
+/** The connection has ended, as those do that a server closes while they are idle. Sends its command on a
+ * fresh one, if there is a copy and not one byte of a reply has come. @return false if nothing was done. */
+bool redis_again_send(struct redis_upstream *u);
 
 void redis_path_free(struct worker *w);
 

@@ -282,8 +282,10 @@ static size_t _take_all(struct redis_client *cl, const char *data, size_t len)
     struct conn *c = &cl->c;
     size_t used = 0;
     while (used < len && !c->dead && c->reading) {
-        if (cl->quit || c->closing)
-            return len; /* Nobody's any more. */
+        if (cl->quit || c->closing) {
+            used = len; /* Nobody's any more. */
+            break;
+        }
         size_t n = 0;
         if (cl->in_stream)
             n = _stream(cl, data + used, len - used);
@@ -394,7 +396,7 @@ static void _drained(struct conn *c)
 static void _expired(struct conn *c)
 {
     struct redis_client *cl = redis_client_of(c);
-    if (c->kernel && !kpath_expired(c, c->listener ? redis_listener_conf(cl)->idle_timeout : 0))
+    if (c->kernel && !kpath_expired(c))
         return;
     if (c->out) {
         redis_client_close(cl, true); /* It has not read for as long as it may. */
@@ -432,9 +434,14 @@ static void _cancel(struct conn *c)
     redis_client_close(redis_client_of(c), true);
 }
 
+static uint64_t _idle_limit(const struct conn *c)
+{
+    return c->listener ? c->listener->rt->conf->redis.idle_timeout : 0;
+}
+
 static void _clock(struct conn *c)
 {
-    conn_deadline(c, c->listener ? redis_listener_conf(redis_client_of(c))->idle_timeout : 0);
+    conn_deadline(c, _idle_limit(c));
 }
 
 static void _release(struct conn *c)
@@ -462,6 +469,7 @@ static const struct conn_ops _ops = {
     .idle = _idle,
     .drain = _drain,
     .cancel = _cancel,
+    .idle_limit = _idle_limit,
     .clock = _clock,
 };
 

@@ -140,6 +140,8 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
 {
     struct redis_client *cl = redis_client_of(d);
     struct redis_upstream *u = redis_upstream_of(up);
+    /* Programs frame no other command while the lease lasts. */
+    const char *head = (const char *)ds->window.bytes;
     struct redis_request *r = redis_request_new(cl, NULL);
     redis_shard_own(u, cl, REDIS_PIN_ADOPTED);
     cl->alone = true;
@@ -157,7 +159,10 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
         cl->in_stream = true;
         cl->streaming = u;
     }
-    if (!us->responding && up->early) {
+    if (!ds->remaining && ds->window_len == ds->frame.len)
+        redis_again_keep(u, redis_command_find(head + ds->frame.name_off, ds->frame.name_len), head,
+                         ds->window_len, ds->frame.key_off, ds->frame.key_len);
+    if (!us->responding && us->early) {
         redis_upstream_fail(u, true, "a reply before the command was sent");
         return;
     }

@@ -175,11 +175,20 @@ struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_clien
     return u;
 }
 
+struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl,
+                                             enum redis_pin pin, const char **why)
+{
+    struct redis_upstream *u = _connect(s, cl->resp, why);
+    if (u)
+        redis_shard_own(u, cl, pin);
+    return u;
+}
+
 void redis_shard_unpin(struct redis_upstream *u, bool clean)
 {
     struct redis_shard *s = u->shard;
     _disown(u);
-    if (u->c.dead || u->listed || u->c.kernel || u->c.leaving)
+    if (u->c.dead || u->listed || u->c.kernel || (u->c.leaving && clean && !u->head))
         return; /* What leaves the kernel path comes here again when it has left. */
     bool donate =
         clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&

@@ -335,6 +335,8 @@ static void _pop(struct redis_upstream *u)
 {
     struct redis_request *r = redis_upstream_detach(u);
     resp_reply_reset(&u->reply);
+    free(u->again);
+    u->again = NULL;
     if (!u->head && (u->pin == REDIS_PIN_ONCE || u->pin == REDIS_PIN_ADOPTED)) {
         bool early = u->owner->streaming == u;
         if (early)
@@ -410,12 +412,16 @@ static size_t _input(struct conn *c, const char *data, size_t len)
 static void _eof(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    if (redis_again_send(u))
+        return;
     redis_upstream_fail(u, u->head != NULL, "connection closed by the server");
 }
 
 static void _broken(struct conn *c, int err)
 {
     struct redis_upstream *u = redis_upstream_of(c);
+    if (!c->connecting && redis_again_send(u))
+        return;
     if (c->connecting)
         stat_add(&c->worker->stats.endpoints[c->endpoint].connect_failures, 1);
     redis_upstream_fail(u, c->connecting || u->head, strerror(err));
@@ -434,7 +440,7 @@ static void _congested(struct conn *c)
 static void _expired(struct conn *c)
 {
     struct redis_upstream *u = redis_upstream_of(c);
-    if (c->kernel && !kpath_expired(c, _conf(u)->timeouts.idle))
+    if (c->kernel && !kpath_expired(c))
         return;
     if (c->kernel)
         kpath_wake(c);
@@ -484,6 +490,7 @@ static void _release(struct conn *c)
     }
     if (u->held)
         evbuffer_free(u->held);
+    free(u->again);
     evbuffer_free(u->message);
     stat_add(&w->stats.endpoints[c->endpoint].active, -1);
     free(u);

@@ -30,7 +30,7 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         x->resp_remaining = us->remaining;
         x->upstream_keep = true;
     }
-    if (!us->responding && up->early && x->body == HTTP1_BODY_NONE) {
+    if (!us->responding && us->early && x->body == HTTP1_BODY_NONE) {
         /* It sent something before it had the request: no answer to it. */
         exchange_upstream_failed(x, EPROTO, false);
         return;

@@ -122,7 +122,7 @@ static void _expired(struct conn *c)
 {
     struct upstream *u = upstream_of(c);
     struct exchange *x = u->x;
-    if (c->kernel && !kpath_expired(c, c->worker->runtime->conf->timeouts.idle))
+    if (c->kernel && !kpath_expired(c))
         return;
     if (!x) {
         kpath_wake(c);

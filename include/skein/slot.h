@@ -165,11 +165,13 @@ struct slot {
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
     __u32 slice_len;
-    __u8 protocol; /**< enum slot_protocol */
+    __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
+    __u8 protocol;    /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
     __u8 to_head;    /**< Upstream: the outstanding request is HEAD. */
     __u8 responding; /**< Upstream: the response's head was redirected. */
+    __u8 early;      /**< Upstream: it sent something before it had the request. */
     __u8 aborted;    /**< Beyond help: to be reset. */
     union {
         struct http1_head head; /**< Of the last head framed. */

@@ -31,7 +31,8 @@ struct kernel_listener {
 
 struct kernel_command {
     __s32 arity; /**< As in parsers/redis_commands.h. */
-    __u32 flags;
+    __u16 flags;
+    __u16 name_len; /**< A name may end with zeros, as the key's padding does. */
 };
 
 /** Endpoint ids by hash slot; a listener whose cluster has one endpoint looks at the first only. */

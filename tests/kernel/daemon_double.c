@@ -115,7 +115,7 @@ static void _takeover(struct conn *d, struct conn *u, const struct slot *ds, con
     _counts.takeovers++;
 }
 
-static const struct conn_ops _ops = {
+static struct conn_ops _ops = {
     .idle = _idle,
     .clock = _clock,
     .takeover = _takeover,
@@ -124,12 +124,13 @@ static const struct conn_ops _ops = {
 
 /* Life --------------------------------------------------------------------------------- */
 
-void daemon_open(struct kpath *k)
+void daemon_open(struct kpath *k, uint8_t protocol)
 {
     memset(&_worker, 0, sizeof(_worker));
     memset(&_counts, 0, sizeof(_counts));
     _conf.datapath.promote_after = 0;
     _conf.timeouts = (struct conf_timeouts){.idle = -1ULL, .response = -1ULL, .body = -1ULL, .write = -1ULL};
+    _ops.protocol = protocol;
     _worker.runtime = &_runtime;
     _worker.base = event_base_new();
     assert_non_null(_worker.base);
@@ -209,8 +210,21 @@ uint32_t daemon_random(uint32_t *state, uint32_t below)
 
 /* Exchanges ---------------------------------------------------------------------------- */
 
+static uint64_t _redis_len(const uint8_t *in, size_t len)
+{
+    struct http1_window w;
+    struct resp_scan_state scan;
+    struct resp_frame f;
+    unsigned n = len < HTTP1_WINDOW ? (unsigned)len : HTTP1_WINDOW;
+    memcpy(w.bytes, in, n);
+    int reason = *in == '*' ? resp_frame_command(&w, n, &scan, &f) : resp_frame_reply(&w, n, &scan, &f);
+    return reason == RESP_FRAME_OK ? f.len : 0;
+}
+
 uint64_t daemon_message_len(const uint8_t *in, size_t len)
 {
+    if (_ops.protocol == SLOT_REDIS)
+        return len ? _redis_len(in, len) : 0;
     const uint8_t *end = memmem(in, len, "\r\n\r\n", 4);
     if (!end)
         return 0;

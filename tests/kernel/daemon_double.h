@@ -28,8 +28,9 @@ struct daemon_counts {
     uint64_t lost;   /**< Connections that left the map without bytes that TCP still counts. */
 };
 
-/** Sets up the one worker. The kernel path's slots must all be free. */
-void daemon_open(struct kpath *k);
+/** Sets up the one worker. The kernel path's slots must all be free.
+ * @param protocol  enum slot_protocol */
+void daemon_open(struct kpath *k, uint8_t protocol);
 
 /** Closes all connections, inner and outer ends. */
 void daemon_close(void);
@@ -48,5 +49,6 @@ struct daemon_counts daemon_counts(void);
 
 uint32_t daemon_random(uint32_t *state, uint32_t below);
 
-/** Length of a head at the start of `in`, with the body it announces; 0 if it is incomplete. */
+/** Length of an HTTP head at the start of `in` with the body it announces, or of a Redis command or reply
+ * as far as the kernel path knows them (replies: no arrays); 0 if its head is incomplete. */
 uint64_t daemon_message_len(const uint8_t *in, size_t len);

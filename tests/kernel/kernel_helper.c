@@ -65,6 +65,15 @@ void bench_buffer(struct bench *b, uint32_t buffer)
     assert_int_equal(kernel_put(b->k->skel->maps.listeners, &zero, &l), 0);
 }
 
+void bench_redis(struct bench *b, uint32_t buffer)
+{
+    uint32_t zero = 0;
+    struct kernel_listener l = {
+        .single = 1, .header_count = 1024, .buffer = buffer, .body_bytes = RESP_FRAME_BULK_MAX};
+    memset(&b->k->rings[0], 0, sizeof(b->k->rings[0]));
+    assert_int_equal(kernel_put(b->k->skel->maps.listeners, &zero, &l), 0);
+}
+
 int bench_setup(void **state)
 {
     struct kpath *k = _bench.k;
@@ -167,6 +176,24 @@ struct wire *bench_up(struct bench *b)
     struct wire *w = bench_pair(b, true, 0, 0);
     bench_insert(b, w);
     return w;
+}
+
+/* Before the first byte comes. */
+static struct wire *_speaks_redis(struct bench *b, struct wire *w)
+{
+    bench_slot(b, w)->protocol = SLOT_REDIS;
+    bench_insert(b, w);
+    return w;
+}
+
+struct wire *bench_redis_down(struct bench *b)
+{
+    return _speaks_redis(b, bench_pair(b, false, 0, 0));
+}
+
+struct wire *bench_redis_up(struct bench *b)
+{
+    return _speaks_redis(b, bench_pair(b, true, 0, 0));
 }
 
 void bench_close(struct bench *b, struct wire *w)
@@ -304,7 +331,9 @@ bool bench_give_back(struct bench *b, struct wire *w)
     bench_end_lease(b, w);
     if (!bench_leave(b, w) || w->received < w->stash_len)
         return false;
+    uint8_t protocol = bench_slot(b, w)->protocol;
     wire_renew(b, w);
+    bench_slot(b, w)->protocol = protocol;
     bench_insert(b, w);
     return true;
 }

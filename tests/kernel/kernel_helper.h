@@ -97,6 +97,13 @@ void bench_close(struct bench *b, struct wire *w);
 /** Makes listener 0 queue `buffer` bytes at most. */
 void bench_buffer(struct bench *b, uint32_t buffer);
 
+/** Makes listener 0 one for Redis, over one shard with endpoint 0. */
+void bench_redis(struct bench *b, uint32_t buffer);
+
+/** The same two with the protocol Redis. */
+struct wire *bench_redis_down(struct bench *b);
+struct wire *bench_redis_up(struct bench *b);
+
 /* What the programs did --------------------------------------------------------------- */
 
 static inline struct slot *bench_slot(struct bench *b, const struct wire *w)

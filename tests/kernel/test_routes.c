@@ -233,30 +233,55 @@ static void test_tables_equal_list(void **state)
     assert_true(_count(b->k->skel->maps.routes, sizeof(struct route_key)) <= 2 * LISTENERS * 10 * 11);
 }
 
-/* Redis is userspace's: neither its listeners nor its clusters go into the tables. */
-static void test_redis_stays_out(void **state)
+/* Publishes a Redis listener over cluster 0. @return Whether the tables know it. */
+static bool _redis_published(struct bench *b, enum conf_lb_policy policy, size_t endpoints)
 {
-    struct bench *b = *state;
     struct runtime *rt = _generate();
     struct conf_listener *l = &rt->conf->listeners[1];
-    struct conf_route *routes = l->routes;
-    size_t n_routes = l->n_routes;
-    for (size_t i = 0; i < rt->conf->n_clusters; i++)
-        rt->conf->clusters[i].lb_policy = i ? CONF_ROUND_ROBIN : CONF_KETAMA;
+    struct conf_cluster *c = &rt->conf->clusters[0];
+    struct redis_ring_endpoint names[2] = {{.name = "a", .weight = 1}, {.name = "b", .weight = 1}};
+    struct redis_ring_conf ring = {.endpoints = names, .n_endpoints = 2};
+    struct conf_endpoint two[2] = {c->endpoints[0], c->endpoints[0]}, *own = c->endpoints;
+    struct rt_endpoint ids[2] = {rt->clusters[0].endpoints[0], rt->clusters[0].endpoints[0]},
+                       *own_ids = rt->clusters[0].endpoints;
+    c->lb_policy = policy;
+    c->endpoints = two;
+    c->n_endpoints = endpoints;
+    rt->clusters[0].endpoints = ids;
+    assert_int_equal(redis_ring_new(&ring, &rt->clusters[0].ring), 0);
+    for (size_t i = 1; i < rt->conf->n_clusters; i++)
+        rt->conf->clusters[i].lb_policy = CONF_ROUND_ROBIN;
     l->protocol = CONF_REDIS;
-    l->routes = NULL;
-    l->n_routes = 0;
+    l->cluster = 0;
     kernel_publish(b->k, rt);
-    assert_int_equal(rt->listeners[1].kernel_id, UINT32_MAX);
-    assert_int_equal(rt->clusters[0].kernel_id, UINT32_MAX);
+    bool published = rt->listeners[1].kernel_id != UINT32_MAX;
+    /* Both or neither; and the clusters of HTTP listeners are not touched by it. */
+    assert_int_equal(rt->clusters[0].kernel_id != UINT32_MAX, published);
     assert_int_not_equal(rt->clusters[1].kernel_id, UINT32_MAX);
-    l->routes = routes;
-    l->n_routes = n_routes;
+    l->protocol = CONF_HTTP;
+    c->endpoints = own;
+    c->n_endpoints = 1;
+    rt->clusters[0].endpoints = own_ids;
     runtime_unref(&rt);
+    return published;
+}
+
+/* The programs know Redis Cluster's slots, and one endpoint by any rule. */
+static void test_redis_clusters(void **state)
+{
+    static const enum conf_lb_policy others[] = {CONF_KETAMA, CONF_MODULA, CONF_MAGLEV};
+    _state = SEED;
+    log_set_level(LOG_LEVEL_ERROR);
+    assert_true(_redis_published(*state, CONF_CRC16_SLOTS, 1));
+    assert_true(_redis_published(*state, CONF_CRC16_SLOTS, 2));
+    for (size_t i = 0; i < COUNT(others); i++) {
+        assert_true(_redis_published(*state, others[i], 1));
+        assert_false(_redis_published(*state, others[i], 2));
+    }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {BENCH_TEST(test_tables_equal_list), BENCH_TEST(test_redis_stays_out)};
+    const struct CMUnitTest tests[] = {BENCH_TEST(test_tables_equal_list), BENCH_TEST(test_redis_clusters)};
     return BENCH_MAIN("routes", tests);
 }

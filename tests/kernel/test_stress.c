@@ -22,6 +22,8 @@
 
 static atomic_bool _stop_clients, _stop_servers;
 static bool _in_pieces;
+static bool _redis;
+static bool _two_at_once; /**< Two requests before a response is read. */
 
 struct client {
     pthread_t thread;
@@ -48,17 +50,55 @@ static bool _send_all(int fd, const uint8_t *buf, size_t len, size_t cut)
            (first == len || send(fd, buf + first, len - first, MSG_NOSIGNAL) == (ssize_t)(len - first));
 }
 
+/* The body of a message whose length is `total`. @return Its length. */
+static size_t _body(const uint8_t *buf, size_t total, const uint8_t **body)
+{
+    const uint8_t *end = _redis ? NULL : memmem(buf, total, "\r\n\r\n", 4);
+    if (!_redis) {
+        *body = end + 4;
+        return total - (size_t)(end + 4 - buf);
+    }
+    /* Behind the line of the last bulk string, which is the only one with a `$` at a line's beginning
+     * that ends where the message ends. */
+    const uint8_t *at = buf;
+    for (size_t i = *buf == '*' ? 3 : 1; i > 0; i--) {
+        at = memchr(at, '$', total - (size_t)(at - buf));
+        size_t len = strtoul((const char *)at + 1, NULL, 10);
+        *body = (const uint8_t *)memchr(at, '\n', total - (size_t)(at - buf)) + 1;
+        at = *body + len;
+    }
+    return (size_t)(at - *body);
+}
+
+static size_t _request_head(char *buf, size_t room, uint32_t id, uint32_t body)
+{
+    char key[16];
+    int key_len = snprintf(key, sizeof(key), "%u", id);
+    if (_redis)
+        return (size_t)snprintf(buf, room, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%u\r\n", key_len, key, body);
+    return (size_t)snprintf(buf, room, "POST /%s HTTP/1.1\r\nHost: s\r\nContent-Length: %u\r\n\r\n", key,
+                            body);
+}
+
+/* Fills a message behind its head. @return Its length. */
+static size_t _fill(uint8_t *buf, size_t head, uint32_t body, uint32_t id)
+{
+    pattern_fill(buf + head, body, id, 0);
+    if (!_redis)
+        return head + body;
+    memcpy(buf + head + body, "\r\n", 2);
+    return head + body + 2;
+}
+
 /* Clients ------------------------------------------------------------------------------ */
 
 static bool _request(struct client *c, size_t i, uint32_t id)
 {
     uint8_t buf[BODY_MAX + 256];
     uint32_t body = daemon_random(&c->random_state, 3) ? 0 : daemon_random(&c->random_state, BODY_MAX);
-    int head = snprintf((char *)buf, sizeof(buf),
-                        "POST /%u HTTP/1.1\r\nHost: s\r\nContent-Length: %u\r\n\r\n", id, body);
-    pattern_fill(buf + head, body, id, 0);
-    size_t len = (size_t)head + body;
-    size_t cut = _in_pieces ? (size_t)head + daemon_random(&c->random_state, body + 1) : len;
+    size_t head = _request_head((char *)buf, sizeof(buf), id, body);
+    size_t len = _fill(buf, head, body, id);
+    size_t cut = _in_pieces ? head + daemon_random(&c->random_state, (uint32_t)(len - head) + 1) : len;
     return _send_all(c->nodes[i]->far, buf, len, cut);
 }
 
@@ -68,7 +108,9 @@ static bool _response(struct client *c, size_t i, uint32_t id)
     size_t len = 0;
     uint64_t total = 0;
     while (!total || len < total) {
-        ssize_t n = len < sizeof(buf) ? _recv_some(c->nodes[i]->far, buf + len, sizeof(buf) - len) : 0;
+        /* With two at once: not a byte of the next response. */
+        size_t room = total ? total - len : _two_at_once ? 1 : sizeof(buf) - len;
+        ssize_t n = len < sizeof(buf) ? _recv_some(c->nodes[i]->far, buf + len, room) : 0;
         if (n <= 0) {
             snprintf(c->error, sizeof(c->error), "request %u on connection %zu: %zd after %zu of %zu", id, i,
                      n, len, (size_t)total);
@@ -77,9 +119,9 @@ static bool _response(struct client *c, size_t i, uint32_t id)
         len += (size_t)n;
         total = daemon_message_len(buf, len);
     }
-    const uint8_t *body = memmem(buf, len, "\r\n\r\n", 4);
-    size_t body_len = len - (size_t)(body + 4 - buf);
-    if (len != total || pattern_check(body + 4, body_len, id, 0) != body_len) {
+    const uint8_t *body;
+    size_t body_len = _body(buf, total, &body);
+    if (len != total || pattern_check(body, body_len, id, 0) != body_len) {
         snprintf(c->error, sizeof(c->error), "request %u on connection %zu got another response: %.60s", id,
                  i, buf);
         return false;
@@ -94,12 +136,16 @@ static void *_client(void *arg)
     uint32_t next = c->random_state % 1000 * 1000000;
     while (!_stop_clients && !c->error[0]) {
         for (size_t i = 0; i < n && !c->error[0]; i++) {
-            c->ids[i] = next++;
-            if (!_request(c, i, c->ids[i]))
+            c->ids[i] = next;
+            next += 2;
+            if (!_request(c, i, c->ids[i]) || (_two_at_once && !_request(c, i, c->ids[i] + 1)))
                 snprintf(c->error, sizeof(c->error), "request %u can not be sent", c->ids[i]);
         }
-        for (size_t i = 0; i < n && !c->error[0]; i++)
+        for (size_t i = 0; i < n && !c->error[0]; i++) {
             c->done += _response(c, i, c->ids[i]);
+            if (_two_at_once && !c->error[0])
+                c->done += _response(c, i, c->ids[i] + 1);
+        }
     }
     return NULL;
 }
@@ -122,10 +168,12 @@ static void _answer(struct server *s, size_t i, uint32_t id)
     uint8_t buf[BODY_MAX + 256];
     uint32_t body =
         16 + daemon_random(&s->random_state, daemon_random(&s->random_state, 4) ? 100 : BODY_MAX - 16);
-    int head = snprintf((char *)buf, sizeof(buf), "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", body);
-    pattern_fill(buf + head, body, id, 0);
-    size_t len = (size_t)head + body;
-    size_t cut = _in_pieces ? (size_t)head + daemon_random(&s->random_state, body) : len;
+    char *p = (char *)buf;
+    int head = _redis ? snprintf(p, sizeof(buf), "$%u\r\n", body)
+                      : snprintf(p, sizeof(buf), "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", body);
+    size_t len = _fill(buf, (size_t)head, body, id);
+    size_t cut =
+        _in_pieces ? (size_t)head + daemon_random(&s->random_state, (uint32_t)(len - (size_t)head)) : len;
     if (!_send_all(s->nodes[i]->far, buf, len, cut))
         snprintf(s->error, sizeof(s->error), "a response can not be sent");
 }
@@ -140,10 +188,14 @@ static void _serve(struct server *s, size_t i)
     uint64_t total = daemon_message_len(s->in[i].buf, s->in[i].len);
     if (!total || s->in[i].len < total)
         return;
-    uint32_t id = (uint32_t)strtoul((char *)s->in[i].buf + 6, NULL, 10);
-    const uint8_t *body = memmem(s->in[i].buf, s->in[i].len, "\r\n\r\n", 4);
-    size_t body_len = total - (size_t)(body + 4 - s->in[i].buf);
-    if (s->in[i].len != total || pattern_check(body + 4, body_len, id, 0) != body_len)
+    /* "POST /ID", or the line behind "*3 $3 SET $N". */
+    const char *digits = (char *)s->in[i].buf + 6;
+    if (_redis)
+        digits = strchr((char *)s->in[i].buf + 13, '\n') + 1;
+    uint32_t id = (uint32_t)strtoul(digits, NULL, 10);
+    const uint8_t *body;
+    size_t body_len = _body(s->in[i].buf, total, &body);
+    if (s->in[i].len != total || pattern_check(body, body_len, id, 0) != body_len)
         snprintf(s->error, sizeof(s->error), "request %u arrived damaged", id);
     s->in[i].len = 0;
     _answer(s, i, id);
@@ -275,10 +327,39 @@ static void test_pieces(void **state)
     _run(*state);
 }
 
+static void test_redis(void **state)
+{
+    _in_pieces = false;
+    _run(*state);
+}
+
+static void test_redis_pieces(void **state)
+{
+    _in_pieces = true;
+    _run(*state);
+}
+
+static void test_redis_two_at_once(void **state)
+{
+    _two_at_once = true;
+    _run(*state);
+    _two_at_once = false;
+}
+
 static int _setup(void **state)
 {
     int r = bench_setup(state);
-    daemon_open(((struct bench *)*state)->k);
+    _redis = false;
+    daemon_open(((struct bench *)*state)->k, SLOT_HTTP);
+    return r;
+}
+
+static int _setup_redis(void **state)
+{
+    int r = bench_setup(state);
+    bench_redis(*state, BENCH_BUFFER);
+    _redis = true;
+    daemon_open(((struct bench *)*state)->k, SLOT_REDIS);
     return r;
 }
 
@@ -293,6 +374,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole_messages, _setup, _teardown),
         cmocka_unit_test_setup_teardown(test_pieces, _setup, _teardown),
+        cmocka_unit_test_setup_teardown(test_redis, _setup_redis, _teardown),
+        cmocka_unit_test_setup_teardown(test_redis_pieces, _setup_redis, _teardown),
+        cmocka_unit_test_setup_teardown(test_redis_two_at_once, _setup_redis, _teardown),
     };
     return BENCH_MAIN("stress", tests);
 }

@@ -10,7 +10,7 @@
 static int _setup(void **state)
 {
     int r = bench_setup(state);
-    daemon_open(((struct bench *)*state)->k);
+    daemon_open(((struct bench *)*state)->k, SLOT_HTTP);
     return r;
 }
 

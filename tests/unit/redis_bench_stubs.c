@@ -93,9 +93,9 @@ void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
     (void)w, (void)endpoint, (void)ejected;
 }
 
-bool kpath_expired(struct conn *c, uint64_t idle)
+bool kpath_expired(struct conn *c)
 {
-    (void)c, (void)idle;
+    (void)c;
     return true;
 }
 
