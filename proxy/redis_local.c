@@ -1,7 +1,6 @@
 /* Commands that skein answers itself. */
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,40 +9,17 @@
 #include <unistd.h>
 
 #include "redis.h"
+#include "redis_text.h"
 #include "redis_worker.h"
 #include "worker.h"
 
-/* A reply that is put together in pieces. */
-struct text {
-    char *data;
-    size_t len, cap;
-};
-
-static void _add(void *arg, const char *data, size_t len)
+/* For redis_command_describe(). */
+static void _put(void *text, const char *data, size_t len)
 {
-    struct text *t = arg;
-    if (t->len + len > t->cap) {
-        t->cap = (t->len + len) * 2;
-        t->data = realloc(t->data, t->cap);
-        if (!t->data)
-            abort();
-    }
-    memcpy(t->data + t->len, data, len);
-    t->len += len;
+    redis_text_add(text, data, len);
 }
 
-static void _addf(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void _addf(struct text *t, const char *format, ...)
-{
-    char line[256];
-    va_list ap;
-    va_start(ap, format);
-    int n = vsnprintf(line, sizeof(line), format, ap);
-    va_end(ap);
-    _add(t, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
-}
-
-static void _send(struct redis_client *cl, struct text *t)
+static void _send(struct redis_client *cl, struct redis_text *t)
 {
     redis_client_reply(cl, t->data, t->len);
     free(t->data);
@@ -51,10 +27,8 @@ static void _send(struct redis_client *cl, struct text *t)
 
 static void _reply_bulk(struct redis_client *cl, const char *data, size_t len)
 {
-    struct text t = {0};
-    _addf(&t, "$%zu\r\n", len);
-    _add(&t, data, len);
-    _add(&t, "\r\n", 2);
+    struct redis_text t = {0};
+    redis_text_bulk(&t, data, len);
     _send(cl, &t);
 }
 
@@ -78,10 +52,9 @@ static void _ping(const struct redis_call *call)
     if (call->in->argc > 2) {
         redis_client_error(call->client, "ERR wrong number of arguments for 'ping' command");
     } else if (subscribed) {
-        struct text t = {0};
-        _addf(&t, "*2\r\n$4\r\npong\r\n$%zu\r\n", len);
-        _add(&t, text, len);
-        _add(&t, "\r\n", 2);
+        struct redis_text t = {0};
+        redis_text_addf(&t, "*2\r\n$4\r\npong\r\n");
+        redis_text_bulk(&t, text, len);
         _send(call->client, &t);
     } else if (call->in->argc == 1) {
         redis_client_reply(call->client, "+PONG\r\n", 7);
@@ -165,11 +138,13 @@ static bool _set_name(struct redis_client *cl, const char *name, size_t len)
 
 static void _hello_reply(struct redis_client *cl)
 {
-    struct text t = {0};
-    _addf(&t, "%s$6\r\nserver\r\n$5\r\nredis\r\n", cl->resp == 3 ? "%7\r\n" : "*14\r\n");
-    _addf(&t, "$7\r\nversion\r\n$%zu\r\n%s\r\n", strlen(redis_commands_version()), redis_commands_version());
-    _addf(&t, "$5\r\nproto\r\n:%d\r\n$2\r\nid\r\n:%" PRIu64 "\r\n", cl->resp, cl->id);
-    _addf(&t, "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n");
+    struct redis_text t = {0};
+    redis_text_addf(&t, "%s$6\r\nserver\r\n$5\r\nredis\r\n", cl->resp == 3 ? "%7\r\n" : "*14\r\n");
+    redis_text_addf(&t, "$7\r\nversion\r\n$%zu\r\n%s\r\n", strlen(redis_commands_version()),
+                    redis_commands_version());
+    redis_text_addf(&t, "$5\r\nproto\r\n:%d\r\n$2\r\nid\r\n:%" PRIu64 "\r\n", cl->resp, cl->id);
+    redis_text_addf(
+        &t, "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n");
     _send(cl, &t);
 }
 
@@ -319,25 +294,25 @@ static void _ok(const struct redis_call *call)
 
 static void _command_list(const struct redis_call *call)
 {
-    struct text t = {0};
+    struct redis_text t = {0};
     const struct redis_command *c;
     size_t n = 0;
     while (redis_command_at(n))
         n++;
-    _addf(&t, "*%zu\r\n", n);
+    redis_text_addf(&t, "*%zu\r\n", n);
     for (size_t i = 0; (c = redis_command_at(i)); i++)
-        redis_command_describe(c, call->client->resp == 3, _add, &t);
+        redis_command_describe(c, call->client->resp == 3, _put, &t);
     _send(call->client, &t);
 }
 
 static void _command_info(const struct redis_call *call)
 {
-    struct text t = {0};
+    struct redis_text t = {0};
     if (call->in->argc == 2) {
         _command_list(call);
         return;
     }
-    _addf(&t, "*%u\r\n", call->in->argc - 2);
+    redis_text_addf(&t, "*%u\r\n", call->in->argc - 2);
     for (uint32_t i = 2; i < call->in->argc; i++) {
         size_t len;
         const char *name = redis_arg(call, i, &len);
@@ -346,9 +321,9 @@ static void _command_info(const struct redis_call *call)
         if (c && bar)
             c = redis_subcommand_find(c, bar + 1, len - (size_t)(bar + 1 - name));
         if (c)
-            redis_command_describe(c, call->client->resp == 3, _add, &t);
+            redis_command_describe(c, call->client->resp == 3, _put, &t);
         else
-            _addf(&t, "%s", call->client->resp == 3 ? "_\r\n" : "*-1\r\n");
+            redis_text_addf(&t, "%s", call->client->resp == 3 ? "_\r\n" : "*-1\r\n");
     }
     _send(call->client, &t);
 }
@@ -365,7 +340,7 @@ static void _command_getkeys(const struct redis_call *call)
 {
     struct redis_client *cl = call->client;
     struct redis_keys keys = {0};
-    struct text t = {0};
+    struct redis_text t = {0};
     size_t len;
     const char *name = redis_arg(call, 2, &len);
     const struct redis_command *c = redis_command_find(name, len);
@@ -382,12 +357,10 @@ static void _command_getkeys(const struct redis_call *call)
     } else if (!keys.n) {
         redis_client_error(cl, "ERR The command has no key arguments");
     } else {
-        _addf(&t, "*%u\r\n", keys.n);
+        redis_text_addf(&t, "*%u\r\n", keys.n);
         for (uint32_t i = 0; i < keys.n; i++) {
             const char *key = redis_arg(call, keys.at[i] + 2, &len);
-            _addf(&t, "$%zu\r\n", len);
-            _add(&t, key, len);
-            _add(&t, "\r\n", 2);
+            redis_text_bulk(&t, key, len);
         }
         _send(cl, &t);
     }
@@ -403,18 +376,19 @@ static void _command_docs(const struct redis_call *call)
 
 static void _info(const struct redis_call *call)
 {
-    struct text t = {0};
+    struct redis_text t = {0};
     const struct redis_client *cl = call->client;
     const struct conf_cluster *cluster = redis_cluster(cl)->conf;
-    _addf(&t, "# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\n", redis_commands_version());
-    _addf(&t, "skein_version:" SKEIN_VERSION "\r\nprocess_id:%d\r\n", (int)getpid());
-    _addf(&t, "\r\n# Clients\r\nconnected_clients:%" PRIu64 "\r\n",
-          stat_get(&cl->c.worker->stats.listeners[cl->c.listener_id].active));
-    _addf(&t, "\r\n# Persistence\r\nloading:0\r\n\r\n# Replication\r\nrole:master\r\n");
-    _addf(&t, "\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n# Shards\r\n");
+    redis_text_addf(&t, "# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\n",
+                    redis_commands_version());
+    redis_text_addf(&t, "skein_version:" SKEIN_VERSION "\r\nprocess_id:%d\r\n", (int)getpid());
+    redis_text_addf(&t, "\r\n# Clients\r\nconnected_clients:%" PRIu64 "\r\n",
+                    stat_get(&cl->c.worker->stats.listeners[cl->c.listener_id].active));
+    redis_text_addf(&t, "\r\n# Persistence\r\nloading:0\r\n\r\n# Replication\r\nrole:master\r\n");
+    redis_text_addf(&t, "\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n# Shards\r\n");
     for (size_t i = 0; i < cluster->n_endpoints; i++)
-        _addf(&t, "shard%zu:address=%s,state=%s\r\n", i, cluster->endpoints[i].address.text,
-              redis_endpoint_ejected(redis_cluster(cl)->endpoints[i].id) ? "ejected" : "up");
+        redis_text_addf(&t, "shard%zu:address=%s,state=%s\r\n", i, cluster->endpoints[i].address.text,
+                        redis_endpoint_ejected(redis_cluster(cl)->endpoints[i].id) ? "ejected" : "up");
     _reply_bulk(call->client, t.data, t.len);
     free(t.data);
 }

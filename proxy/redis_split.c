@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "redis.h"
+#include "redis_text.h"
 #include "worker.h"
 
 struct redis_group {
@@ -18,42 +19,16 @@ struct redis_group {
     struct redis_request *parts[];
 };
 
-/** Text of a part while it is made. */
-struct text {
-    char *data;
-    size_t len, cap;
-};
-
-static void _add(struct text *t, const char *data, size_t len)
+static void _add_header(struct redis_text *t, char type, uint64_t n)
 {
-    if (t->len + len > t->cap) {
-        t->cap = (t->len + len) * 2;
-        t->data = realloc(t->data, t->cap);
-        if (!t->data)
-            abort();
-    }
-    memcpy(t->data + t->len, data, len);
-    t->len += len;
+    redis_text_addf(t, "%c%" PRIu64 "\r\n", type, n);
 }
 
-static void _add_header(struct text *t, char type, uint64_t n)
-{
-    char line[32];
-    _add(t, line, (size_t)snprintf(line, sizeof(line), "%c%" PRIu64 "\r\n", type, n));
-}
-
-static void _add_arg(struct text *t, const char *data, size_t len)
-{
-    _add_header(t, '$', len);
-    _add(t, data, len);
-    _add(t, "\r\n", 2);
-}
-
-static void _add_arg_of(struct text *t, const struct redis_call *call, uint32_t i)
+static void _add_arg_of(struct redis_text *t, const struct redis_call *call, uint32_t i)
 {
     size_t len;
     const char *arg = redis_arg(call, i, &len);
-    _add_arg(t, arg, len);
+    redis_text_bulk(t, arg, len);
 }
 
 /* Groups ------------------------------------------------------------------------------ */
@@ -99,7 +74,7 @@ void redis_group_abandon(struct redis_group *g)
 
 /* Sends a part, or fails it if its shard can not be used. */
 static void _send_part(const struct redis_call *call, struct redis_request *part, struct redis_upstream *u,
-                       const char *why, const struct text *t)
+                       const char *why, const struct redis_text *t)
 {
     if (u)
         redis_upstream_send(u, part, t->data, t->len);
@@ -207,7 +182,7 @@ static void _merge_and(struct redis_group *g)
     int64_t n = 0, value;
     char type;
     size_t header = _header(g->parts[0], '*', &n);
-    struct text out = {0};
+    struct redis_text out = {0};
     bool ok = header && n >= 0;
     if (ok)
         _add_header(&out, '*', (uint64_t)n);
@@ -299,7 +274,8 @@ static void _spread(const struct redis_call *call, struct spread *s)
     }
 }
 
-static void _part_text(const struct redis_call *call, const struct spread *s, uint32_t part, struct text *t)
+static void _part_text(const struct redis_call *call, const struct spread *s, uint32_t part,
+                       struct redis_text *t)
 {
     uint32_t n = 0;
     for (uint32_t k = 0; k < s->n_keys; k++)
@@ -340,7 +316,7 @@ static void _send_parts(const struct redis_call *call, struct spread *s)
 {
     struct redis_client *cl = call->client;
     struct redis_group *g = _new_group(call, s->n_parts);
-    struct text t = {0};
+    struct redis_text t = {0};
     char why[200];
     g->n_keys = s->n_keys;
     g->part_of = s->part_of;
@@ -399,7 +375,7 @@ enum redis_taken redis_all(const struct redis_call *call)
         return redis_forward(call, endpoints[0]);
     if (!_all_take(call, endpoints, n))
         return REDIS_WAIT;
-    struct text t = {.data = (char *)call->in->text, .len = call->in->text_len};
+    struct redis_text t = {.data = (char *)call->in->text, .len = call->in->text_len};
     struct redis_group *g = _new_group(call, n);
     call->client->spread = true;
     for (uint32_t i = 0; i < n; i++) {
@@ -437,10 +413,10 @@ static void _scan_done(struct redis_request *r)
         return;
     }
     snprintf(cursor, sizeof(cursor), "%" PRIu64, next);
-    struct text t = {0};
+    struct redis_text t = {0};
     _add_header(&t, '*', 2);
-    _add_arg(&t, cursor, strlen(cursor));
-    _add(&t, digits + n + 2, r->reply_len - (size_t)(digits + n + 2 - r->reply));
+    redis_text_bulk(&t, cursor, strlen(cursor));
+    redis_text_add(&t, digits + n + 2, r->reply_len - (size_t)(digits + n + 2 - r->reply));
     redis_request_set(r, t.data, t.len);
     free(t.data);
 }
@@ -478,11 +454,11 @@ enum redis_taken redis_scan(const struct redis_call *call)
     }
     if (!redis_upstream_takes(u, cl))
         return REDIS_WAIT;
-    struct text t = {0};
+    struct redis_text t = {0};
     snprintf(inner, sizeof(inner), "%" PRIu64, cursor / n);
     _add_header(&t, '*', call->in->argc);
     _add_arg_of(&t, call, 0);
-    _add_arg(&t, inner, strlen(inner));
+    redis_text_bulk(&t, inner, strlen(inner));
     for (uint32_t i = 2; i < call->in->argc; i++)
         _add_arg_of(&t, call, i);
     cl->spread = true;
