@@ -4,6 +4,7 @@
  */
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "conf/address.h"
 #include "conf/resolve.h"
@@ -138,8 +139,55 @@ static void _check_loops(struct conf_build *b)
     free(s.chain);
 }
 
+static bool _for_redis(const struct conf_cluster *c)
+{
+    return c->lb_policy != CONF_ROUND_ROBIN && c->lb_policy != CONF_RANDOM &&
+           c->lb_policy != CONF_LEAST_REQUEST;
+}
+
+static bool _same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/** Whether connections to one address may serve both clusters. */
+static bool _may_share(const struct conf_cluster *a, const struct conf_cluster *b)
+{
+    return !_for_redis(a) || !_for_redis(b) ||
+           (_same_text(a->redis.user, b->redis.user) && _same_text(a->redis.password, b->redis.password));
+}
+
+/** Reports the first endpoint of cluster `i` that cluster `j` has too. */
+static void _check_shared(struct conf_build *b, size_t i, size_t j)
+{
+    const struct conf_cluster *a = &b->conf->clusters[i], *other = &b->conf->clusters[j];
+
+    for (size_t e = 0; e < a->n_endpoints; ++e) {
+        for (size_t f = 0; f < other->n_endpoints; ++f) {
+            if (strcmp(a->endpoints[e].address.text, other->endpoints[f].address.text) != 0)
+                continue;
+            conf_error(b->errors, conf_path("clusters[%zu].endpoints[%zu].address", i, e).text,
+                       "%s is in clusters[%zu] too, with another redis.auth, expected the same",
+                       a->endpoints[e].address.text, j);
+            return;
+        }
+    }
+}
+
+/** Upstream connections are shared by address: Redis clusters with the same one must log in alike. */
+static void _check_endpoints(struct conf_build *b)
+{
+    for (size_t i = 0; i < b->conf->n_clusters; ++i) {
+        for (size_t j = 0; j < i; ++j) {
+            if (!_may_share(&b->conf->clusters[i], &b->conf->clusters[j]))
+                _check_shared(b, i, j);
+        }
+    }
+}
+
 void conf_check_relations(struct conf_build *b)
 {
     _check_addresses(b);
+    _check_endpoints(b);
     _check_loops(b);
 }

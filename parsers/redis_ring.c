@@ -146,10 +146,10 @@ uint32_t redis_ring_endpoint(const struct redis_ring *ring, uint32_t place, cons
     case REDIS_MODULA:
         return _modula(ring, place, ejected);
     case REDIS_MAGLEV:
-        return _maglev(ring, place, ejected);
+        return _maglev(ring, place % REDIS_MAGLEV_SIZE, ejected);
     case REDIS_CRC16_SLOTS:
     default:
-        return _next_live(ring, ring->table[place], ejected);
+        return _next_live(ring, ring->table[place % REDIS_SLOTS], ejected);
     }
 }
 

@@ -62,7 +62,8 @@ size_t redis_ring_default_name_len(const char *address);
  * same place are always on the same endpoint. */
 uint32_t redis_ring_place(const struct redis_ring *ring, const char *key, size_t len);
 
-/** The endpoint of a place, as an index into the configuration's endpoints.
+/** The endpoint of a place, as an index into the configuration's endpoints. A place of another ring
+ * (before a reload) gives some endpoint.
  *
  * @param ejected  One bool per endpoint, true: its keys move to others; NULL: none. With all
  *                 ejected, the endpoint that it would be without ejection.

@@ -354,6 +354,8 @@ void kpath_reload(struct worker *w)
             kpath_wake(c);
         else
             __atomic_store_n(&kpath_slot(c)->listener, id, __ATOMIC_RELEASE);
+        if (next && next->dead)
+            next = TAILQ_FIRST(&w->conns); /* It ended with this one, and is in another list now. */
     }
 }
 

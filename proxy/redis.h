@@ -36,6 +36,11 @@ struct worker_listener;
 /** A command that must be there completely before it can be routed may have this many bytes. */
 #define REDIS_ASSEMBLE_MAX (64U << 20)
 
+/** Replies that wait for others (behind a slower shard's, or to be merged with them), or for a client
+ * that does not read, may take this many times limits.buffer; a client with more is closed. They
+ * are not refused one by one: the shard's connection is shared, and others wait behind them. */
+#define REDIS_BUFFERED_MAX 64
+
 struct redis_request {
     struct redis_client *client;   /**< NULL: it has left, the reply is dropped. */
     struct redis_request *next;    /**< In the client's queue, or in the worker's free list. */
@@ -417,6 +422,9 @@ bool redis_call_place(const struct redis_call *call, uint32_t *place);
 
 /** Sends the command on a connection. */
 void redis_send(const struct redis_call *call, struct redis_upstream *u);
+
+/** Sends the command on the connection of the client's transaction, if it takes commands now. */
+enum redis_taken redis_send_pinned(const struct redis_call *call);
 
 /** Answers a command whose shard can not be used. */
 void redis_unavailable(const struct redis_call *call, const struct rt_endpoint *e, const char *why);

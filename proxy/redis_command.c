@@ -210,8 +210,7 @@ static enum redis_taken _forward(const struct redis_call *call)
     if (!redis_call_place(call, &place))
         return REDIS_TAKEN;
     if (cl->tx.watching && redis_ring_same(redis_cluster(cl)->ring, cl->tx.place, place)) {
-        redis_send(call, redis_pinned(cl, REDIS_PIN_TRANSACTION));
-        return REDIS_TAKEN;
+        return redis_send_pinned(call);
     }
     const struct rt_endpoint *e = redis_place_endpoint(cl, place);
     uint32_t picked = cl->c.picked;

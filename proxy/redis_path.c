@@ -60,6 +60,8 @@ static void _take_all(struct worker *w)
         next = TAILQ_NEXT(c, link);
         if (c->kernel && !c->upstream && redis_is_client(c))
             kpath_wake(c);
+        if (next && next->dead)
+            next = TAILQ_FIRST(&w->conns); /* It ended with this one, and is in another list now. */
     }
 }
 

@@ -39,6 +39,15 @@ enum redis_taken redis_forward_donated(const struct redis_call *call, const stru
     return taken;
 }
 
+enum redis_taken redis_send_pinned(const struct redis_call *call)
+{
+    struct redis_upstream *u = redis_pinned(call->client, REDIS_PIN_TRANSACTION);
+    if (!redis_upstream_takes(u, call->client))
+        return REDIS_WAIT;
+    redis_send(call, u);
+    return REDIS_TAKEN;
+}
+
 /* Sending again ----------------------------------------------------------------------- */
 
 void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text,

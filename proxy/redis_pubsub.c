@@ -239,6 +239,7 @@ static enum redis_taken _subscription(const struct redis_call *call, const struc
         return REDIS_TAKEN;
     }
     u->classic = classic;
+    cl->mute_next = false; /* Confirmations are no replies. */
     cl->subs.awaited = _confirmations(call, u);
     redis_upstream_more(u, call->in->text, call->in->text_len);
     u->c.ops->clock(&u->c);

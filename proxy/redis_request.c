@@ -11,11 +11,6 @@
 /** Requests that a worker keeps for later. */
 #define FREE_MAX 4096
 
-/** Replies that wait for others (behind a slower shard's, or to be merged with them), or for a client
- * that does not read, may take this many times limits.buffer; a client with more is closed. They
- * are not refused one by one: the shard's connection is shared, and others wait behind them. */
-#define BUFFERED_MAX 64
-
 struct redis_request *redis_request_new_part(struct worker *w, struct redis_client *cl,
                                              const struct redis_command *command)
 {
@@ -102,7 +97,7 @@ static void _store(struct redis_request *r, const char *data, size_t len)
     cl->buffered += len;
     if (cl->buffered > cl->buffered_most)
         cl->buffered_most = cl->buffered;
-    if (cl->buffered > BUFFERED_MAX * cl->c.worker->runtime->conf->limits.buffer && !cl->overflown) {
+    if (cl->buffered > REDIS_BUFFERED_MAX * cl->c.worker->runtime->conf->limits.buffer && !cl->overflown) {
         cl->overflown = true;
         log_warn("%s: client closed: replies of %llu bytes wait for their turn",
                  runtime_listener_name(cl->c.listener_id), (unsigned long long)cl->buffered);
@@ -166,7 +161,7 @@ bool redis_request_takes(const struct redis_request *r)
     if (!cl || !r->started)
         return true; /* It is kept until its turn has come. */
     uint64_t limit = cl->c.worker->runtime->conf->limits.buffer;
-    return conn_backlog(&cl->c) <= (cl->slow ? BUFFERED_MAX * limit : limit / 2);
+    return conn_backlog(&cl->c) <= (cl->slow ? REDIS_BUFFERED_MAX * limit : limit / 2);
 }
 
 void redis_requests_abandon(struct redis_client *cl)

@@ -13,7 +13,8 @@
 
 /** What all workers know of an endpoint. */
 static struct health {
-    atomic_uint failures;
+    atomic_uint failures; /**< In a row, none of them longer than `retry_after` before the next. */
+    _Atomic uint64_t failed_at;
     _Atomic uint64_t ejected_until; /**< Monotonic ns; 0: not ejected. */
 } _health[RUNTIME_ENDPOINTS_MAX];
 
@@ -35,6 +36,9 @@ void redis_shard_failed(struct redis_shard *s, const char *why)
     snprintf(s->error, sizeof(s->error), "%s", why);
     if (!s->max_failures)
         return;
+    uint64_t now = conn_now();
+    if (now - atomic_exchange(&h->failed_at, now) > s->retry_after && !atomic_load(&h->ejected_until))
+        atomic_store(&h->failures, 0); /* The kernel path may have had answers meanwhile. */
     unsigned failures = atomic_fetch_add(&h->failures, 1) + 1;
     if (failures < s->max_failures || redis_endpoint_ejected(s->endpoint))
         return;

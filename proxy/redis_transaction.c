@@ -111,10 +111,8 @@ static void _begin(struct redis_client *cl, struct redis_upstream *u)
 static enum redis_taken _queue_keyless(const struct redis_call *call)
 {
     struct redis_client *cl = call->client;
-    if (cl->tx.begun) {
-        redis_send(call, redis_pinned(cl, REDIS_PIN_TRANSACTION));
-        return REDIS_TAKEN;
-    }
+    if (cl->tx.begun)
+        return redis_send_pinned(call);
     if (!cl->tx.held)
         cl->tx.held = evbuffer_new();
     if (!cl->tx.held || evbuffer_add(cl->tx.held, call->in->text, call->in->text_len))
@@ -272,8 +270,7 @@ static enum redis_taken _watch(const struct redis_call *call)
     cl->tx.watching = true;
     cl->tx.placed = true;
     cl->tx.place = place;
-    redis_send(call, u);
-    return REDIS_TAKEN;
+    return redis_send_pinned(call);
 }
 
 static enum redis_taken _unwatch(const struct redis_call *call)

@@ -342,6 +342,8 @@ static void _pop(struct redis_upstream *u)
         if (early)
             u->owner->streaming = NULL; /* The rest of the command is dropped. */
         redis_shard_unpin(u, !early);
+    } else if (!u->head && !u->owner && !u->shared && !u->setup) {
+        redis_shard_unpin(u, true); /* Its owner has left meanwhile. */
     }
     redis_request_done(u->c.worker, r);
 }
@@ -360,6 +362,10 @@ static size_t _reply(struct redis_upstream *u, const char *data, size_t len)
     if (messages || u->reply.push) {
         if (used && evbuffer_add(u->message, data, used))
             abort();
+        if (evbuffer_get_length(u->message) > REDIS_BUFFERED_MAX * _conf(u)->limits.buffer) {
+            redis_upstream_fail(u, false, "a message is too large");
+            return len;
+        }
         if (result == RESP_DONE) {
             resp_reply_reset(&u->reply);
             redis_pubsub_message(u);

@@ -49,7 +49,7 @@ static const char _full[] =
     "  - name: unused\n"
     "    lb_policy: modula\n"
     "    redis: { auth: { password: q } }\n"
-    "    endpoints: [ { address: \"127.0.0.1:7000\" } ]\n";
+    "    endpoints: [ { address: \"127.0.0.1:7002\" } ]\n";
 
 static struct loaded _load_good(const char *text)
 {
@@ -333,6 +333,38 @@ static void _bad_endpoints(void **state)
     RUN(rows);
 }
 
+/* Connections are shared by address: two clusters must log in alike. */
+static void _logins(void **state)
+{
+#define LISTENER_FOR(name, port)                                                                             \
+    "  - { name: " name ", address: \"127.0.0.1:" port "\", protocol: redis, cluster: " name " }\n"
+    static const struct row rows[] = {
+        {"listeners:\n" LISTENER_FOR("a", "1") LISTENER_FOR(
+             "b", "3") "clusters:\n"
+                       "  - { name: a, lb_policy: ketama, redis: { auth: { password: x } }, " ENDPOINTS " }\n"
+                       "  - { name: b, lb_policy: maglev, redis: { auth: { password: y } }, " ENDPOINTS
+                       " }\n",
+         "6: clusters[1].endpoints[0].address: 127.0.0.1:2 is in clusters[0] too, with another redis.auth, "
+         "expected the same"},
+        {"listeners:\n" LISTENER_FOR("a", "1") LISTENER_FOR(
+             "b",
+             "3") "clusters:\n"
+                  "  - { name: a, lb_policy: ketama, " ENDPOINTS " }\n"
+                  "  - { name: b, lb_policy: maglev, redis: { auth: { user: u, password: y } }, " ENDPOINTS
+                  " }\n",
+         "6: clusters[1].endpoints[0].address: 127.0.0.1:2 is in clusters[0] too, with another redis.auth, "
+         "expected the same"},
+    };
+
+    RUN(rows);
+
+    struct loaded same = _load_good("listeners:\n" LISTENER_FOR("a", "1") LISTENER_FOR(
+        "b", "3") "clusters:\n"
+                  "  - { name: a, lb_policy: ketama, redis: { auth: { password: y } }, " ENDPOINTS " }\n"
+                  "  - { name: b, lb_policy: maglev, redis: { auth: { password: y } }, " ENDPOINTS " }\n");
+    conf_unload(&same);
+}
+
 static void _loops(void **state)
 {
     static const struct row rows[] = {
@@ -358,7 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(_listeners),     cmocka_unit_test(_clusters),     cmocka_unit_test(_hashes),
         cmocka_unit_test(_bad_listeners), cmocka_unit_test(_bad_sections), cmocka_unit_test(_bad_clusters),
-        cmocka_unit_test(_bad_endpoints), cmocka_unit_test(_loops),
+        cmocka_unit_test(_bad_endpoints), cmocka_unit_test(_logins),       cmocka_unit_test(_loops),
     };
 
     return cmocka_run_group_tests(tests, conf_enter_dir, conf_leave_dir);
