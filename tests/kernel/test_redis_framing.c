@@ -273,6 +273,16 @@ static void test_early_reply_is_marked(void **state)
     send_text(up2->far, _bulk);
     await(bench_load(&bench_slot(b, up2)->passed) == strlen(_bulk));
     assert_int_equal(bench_slot(b, up2)->early, 0);
+    /* Nor is one that comes while the client's own programs are at work, with its next command. */
+    struct wire *up3 = bench_redis_up(b), *down3 = bench_redis_down(b);
+    send_text(down3->far, _get);
+    expect_text(up3->far, _get);
+    __atomic_fetch_or(&bench_slot(b, down3)->owner, OWNER_BUSY, __ATOMIC_ACQ_REL);
+    send_text(up3->far, _bulk);
+    await(bench_load(&bench_slot(b, up3)->passed) == strlen(_bulk));
+    __atomic_fetch_and(&bench_slot(b, down3)->owner, ~OWNER_BUSY, __ATOMIC_ACQ_REL);
+    assert_int_equal(bench_reason(b, FALLBACK_STALE_LEASE), 1);
+    assert_int_equal(bench_slot(b, up3)->early, 0);
 }
 
 /* A connection that the server has closed is not given a command. */
