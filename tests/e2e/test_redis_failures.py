@@ -322,7 +322,8 @@ class SlowReaderTest(FailureTest):
             load.wait_progress(200)
             most = max(most, self.skein.rss())
         load.stop()
-        self.assertLess(most - before, 64 * MIB)
+        if not harness.SANITIZED:  # which keeps freed memory for a while
+            self.assertLess(most - before, 64 * MIB)
         for client in slow:
             client.reset()
         self.assert_usable()

@@ -141,7 +141,8 @@ class RequestTest(RedisTest):
             client = self.connect()
             client.send(b"*2\r\n$3\r\nGET\r\n$536870912\r\nabc")
         self.assert_usable()
-        self.assertLess(self.skein.rss() - before, 32 << 20)
+        if not harness.SANITIZED:
+            self.assertLess(self.skein.rss() - before, 32 << 20)
 
 
 class BeforeAuthTest(RedisTest):
@@ -273,7 +274,8 @@ class ReplyTest(RedisTest):
             most = max(most, self.skein.rss())
         self.assertEqual(client.read_exact(2), b"\r\n")
         self.assertEqual(client.call("DEL", "large"), 1)
-        self.assertLess(most - before, 24 << 20, "a bulk string was assembled")
+        if not harness.SANITIZED:  # which keeps freed memory for a while
+            self.assertLess(most - before, 24 << 20, "a bulk string was assembled")
 
 
 class PoisonTest(RedisTest):
