@@ -17,7 +17,7 @@ SMALL, MEDIUM, LARGE, HUGE = "/", "/64k", "/1m", "/1g"
 BODY_BYTES = {SMALL: 65, MEDIUM: 64 << 10, LARGE: 1 << 20, HUGE: 1 << 30}
 
 DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF = "direct", "haproxy", "nginx", "skein", "skein-off"
-NUTCRACKER, SKEIN_ON = "nutcracker", "skein-on"
+NUTCRACKER, SKEIN_ON, SKEIN_ALL = "nutcracker", "skein-on", "skein-all-cores"
 CONTROL = "haproxy-control"  # A second, equal HAProxy: how far apart are equal things here?
 NUTCRACKER_AGAIN = "nutcracker-again"  # The same for nutcracker.
 

@@ -5,7 +5,7 @@ import statistics
 
 from counters import kernel_share, message_paths
 from loads import control_note, rounds
-from peers import DIRECT, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_OFF, SKEIN_ON, BenchError, Skein
+from peers import DIRECT, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_ALL, SKEIN_OFF, SKEIN_ON, BenchError, Skein
 from peers import own_pids
 from quiet import Watch
 from report import REDIS_COLUMNS, Row
@@ -37,13 +37,14 @@ def _filled_shards(bench, count, keys, value_bytes=3):
 
 
 @contextlib.contextmanager
-def _contestants(bench, shards, direct=False, control=False):
-    """{name: server}, all in front of the same shards; direct is the only shard itself."""
+def _contestants(bench, shards, direct=False, control=False, all_cores=False):
+    """{name: server}, all in front of the same shards; direct is the only shard itself. All but one
+    have one worker: with `all_cores` skein's default, one per core, takes part."""
     names = [NUTCRACKER]
     if control or bench.control:
         names.append(NUTCRACKER_AGAIN)
     if bench.has_skein:
-        names += [SKEIN_OFF, SKEIN, SKEIN_ON]
+        names += [SKEIN_OFF, SKEIN, SKEIN_ON] + ([SKEIN_ALL] if all_cores else [])
     servers = {DIRECT: shards[0]} if direct else {}
     splitters = {name: bench.fresh_splitter(name, shards) for name in names}
     yield servers | splitters
@@ -131,7 +132,7 @@ def redis_latency(bench):
 
 def redis_large(bench):
     with (_filled_shards(bench, 2, LARGE_KEYS, LARGE_VALUE) as shards,
-          _contestants(bench, shards) as servers):
+          _contestants(bench, shards, all_cores=True) as servers):
         for command in COMMANDS:
             work = Work(command, 50, 16, LARGE_KEYS, LARGE_VALUE)
             yield from _throughput(bench, "16 KiB values, 2 shards, 50 clients, -P 16", work, servers)

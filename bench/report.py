@@ -8,13 +8,13 @@ import statistics
 import subprocess
 import time
 
-from peers import CONTROL, DIRECT, HAPROXY, NGINX, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_OFF, SKEIN_ON
+from peers import CONTROL, DIRECT, HAPROXY, NGINX, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_ALL, SKEIN_OFF, SKEIN_ON
 
 COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", CONTROL: "HAProxy again", NGINX: "nginx",
            SKEIN: "skein", SKEIN_OFF: "skein, `kernel: off`"}
 REDIS_COLUMNS = {DIRECT: "direct", NUTCRACKER: "nutcracker", NUTCRACKER_AGAIN: "nutcracker again",
                  SKEIN_OFF: "skein, `kernel: off`", SKEIN: "skein, `kernel: auto`",
-                 SKEIN_ON: "skein, `kernel: on`"}
+                 SKEIN_ON: "skein, `kernel: on`", SKEIN_ALL: "skein, `auto`, a worker per core"}
 HEADINGS = (
     (COLUMNS, "HTTP: medians; in brackets the ratio to HAProxy, for short connections to nginx."),
     (REDIS_COLUMNS, "Redis: medians; in brackets the ratio to nutcracker."),

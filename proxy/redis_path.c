@@ -114,7 +114,7 @@ static bool _worthwhile(struct redis_client *cl)
         _start(cl->c.worker);
     bool pipelines = cl->deepest > 1;
     cl->deepest = 0;
-    if (p->many || p->seen > BUSY_MANY)
+    if (p->many || p->seen > BUSY_FEW)
         stat_add(&stats->kept_many, 1);
     else if (pipelines)
         stat_add(&stats->kept_pipelined, 1);

@@ -532,6 +532,9 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, i
     struct redis_upstream *u = calloc(1, sizeof(*u));
     if (!u || !(u->message = evbuffer_new()))
         abort();
+    /* Room for what the server writes while the worker is busy with clients: it would have to wait. */
+    int receive = (int)(w->runtime->conf->limits.buffer / 2);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     conn_init(&u->c, w, fd, &_ops, _release);
     conn_gather(&u->c, GATHER_MANY);
