@@ -21,7 +21,7 @@
 
 /** Busy clients of a worker up to which the kernel path is used, and above which it is given up. */
 #define BUSY_FEW  4
-#define BUSY_MANY 8
+#define BUSY_MANY 6
 
 static struct redis_path *_path(struct worker *w)
 {
@@ -37,7 +37,7 @@ void redis_path_seen(struct redis_client *cl)
     p->seen++;
 }
 
-/* Counts clients that the kernel path served since the last look. */
+/* Counts clients that the kernel path served since the last look, and userspace did not. */
 static uint32_t _busy_in_kernel(struct worker *w)
 {
     struct conn *c;
@@ -47,7 +47,7 @@ static uint32_t _busy_in_kernel(struct worker *w)
             continue;
         struct redis_client *cl = redis_client_of(c);
         uint32_t activity = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
-        n += activity != cl->activity;
+        n += activity != cl->activity && cl->seen != _path(w)->tick;
         cl->activity = activity;
     }
     return n;
