@@ -17,6 +17,16 @@ static __always_inline int message_offset(struct __sk_buff *ctx, __u32 *offset)
     return bpf_probe_read_kernel(offset, sizeof(*offset), (void *)ctx + at);
 }
 
+/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look. @return 0 or an error. */
+static __always_inline int load_bytes(struct __sk_buff *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+{
+    n -= 1;
+    HTTP1_OPAQUE(n);
+    if (n >= max)
+        return -1;
+    return bpf_skb_load_bytes(ctx, offset, to, n + 1);
+}
+
 /** The slot of the program's own socket, NULL if it has none (any more). */
 static __always_inline struct slot *own_slot(struct __sk_buff *ctx, __u32 *ref)
 {

@@ -1,6 +1,7 @@
 /* Requests: downstream socket -> leased upstream socket. */
 #pragma once
 
+#include "body.h"
 #include "redis.h"
 #include "route.h"
 
@@ -19,6 +20,7 @@ static __always_inline int http_request(struct slot *s, __u32 n)
     if (reason != HTTP1_OK)
         return reason;
     s->total = s->head.head_len + s->head.content_length;
+    s->framing = s->head.flags & HTTP1_F_CHUNKED ? HTTP1_FRAMED_CHUNKED : HTTP1_FRAMED_LENGTH;
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
     if (!l)
         return FALLBACK_INTERNAL;
@@ -31,43 +33,17 @@ static __always_inline int http_request(struct slot *s, __u32 n)
     return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
 }
 
-static __always_inline __u32 at_most(__u32 avail, __u64 len)
+/** Parser: the message at hand does not take the kernel path. What strparser holds of it is passed up
+ * with the rest; if it holds nothing, the connection is given up. */
+static __always_inline int refuse(struct slot *s, __u64 owner, __u32 avail, __u32 reason,
+                                  struct listener_counters *c)
 {
-    __u32 n = avail < SLICE_MAX ? avail : SLICE_MAX;
-    return n < len ? n : (__u32)len;
-}
-
-/** How many of `avail` bytes at `offset` go on together, of a message of which `left` bytes are still
- * to come. A RESP message ends with CRLF: that stays together, so that it can be looked at; 0 if it
- * is not there. */
-static __always_inline __u32 slice_of(struct __sk_buff *ctx, const struct slot *s, __u32 offset, __u32 avail,
-                                      __u64 left)
-{
-    __u32 n = at_most(avail, left);
-    __u8 end[2];
-    if (s->protocol != SLOT_REDIS)
-        return n;
-    if (left - n == 1)
-        return n - 1;
-    if (n < left)
-        return n;
-    if (n < 2 || bpf_skb_load_bytes(ctx, offset + n - 2, end, sizeof(end)) || end[0] != '\r' ||
-        end[1] != '\n')
-        return 0;
-    return n;
-}
-
-/** Body bytes of the message at hand: redirected, or passed if they can not be. */
-static __always_inline int body_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
-{
-    __u32 n = slice_of(ctx, s, offset, avail, s->remaining);
-    if (!n) {
-        s->slice_kind = SLICE_PASS;
-        s->slice_reason = FALLBACK_RESP + (avail < 2 ? RESP_FRAME_PARTIAL : RESP_FRAME_SYNTAX);
-        return at_most(avail, avail);
-    }
-    s->slice_kind = SLICE_BODY;
-    return (int)n;
+    if (!s->held)
+        return give_up(s, owner, reason, c);
+    s->held = 0;
+    s->slice_kind = SLICE_PASS;
+    s->slice_reason = (__u8)reason;
+    return at_most(avail, avail);
 }
 
 /** Parser: how many bytes belong together, and what they are; negative to give up.
@@ -79,28 +55,37 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
 {
     struct socket_view v;
     struct listener_counters *c = counters_of_listener(s->stats_id);
+    struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
+    __u64 limit = l ? l->body_bytes : 0;
     s->slice_kind = SLICE_PASS;
     s->slice_reason = FALLBACK_PIPELINED;
     if (owner & OWNER_USER)
-        return at_most(avail, avail);
+        goto pass;
     if (s->remaining)
-        return body_slice(ctx, s, offset, avail);
+        return body_slice(ctx, s, offset, avail, limit);
     /* While a request is outstanding its head stays in the window, for a retry. */
     if (owner_lease(owner) || view_own(ctx, &v) || !settled(s, &v))
-        return at_most(avail, avail);
+        goto pass;
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->picked = 0;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
-        return give_up(s, owner, FALLBACK_INTERNAL, c);
+    s->framing = HTTP1_FRAMED_LENGTH;
+    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+        return refuse(s, owner, avail, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
+    if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
+        return 0;
     if (reason != HTTP1_OK)
-        return give_up(s, owner, reason, c);
-    n = slice_of(ctx, s, offset, avail, s->total);
-    if (!n)
-        return give_up(s, owner, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
+        return refuse(s, owner, avail, reason, c);
+    n = slice_of(ctx, s, offset, avail, message_head(s));
+    if (!n || chunks_over(s, limit))
+        return refuse(s, owner, avail, n ? FALLBACK_LIMIT : FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
+    s->held = 0;
     s->window_len = n < HTTP1_WINDOW ? n : HTTP1_WINDOW;
     s->slice_kind = SLICE_HEAD;
     return (int)n;
+pass:
+    s->held = 0;
+    return at_most(avail, avail);
 }
 
 /** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for
@@ -136,8 +121,7 @@ static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, _
         uncount_tx(u, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }
-    s->remaining -= len;
-    s->activity++;
+    slice_gone(s);
     if (c)
         c->request_bytes += len;
     owner_leave(s);
@@ -168,13 +152,15 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
     if (view_target(uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
+    if (edit_head(ctx, s))
+        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     __u32 len = s->slice_len, key = ref_index(uref);
     u->to_head = s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_HEAD);
     u->responding = 0;
     u->remaining = 0;
     u->expect_seq = v.rcv_nxt;
     count_tx(u, len);
-    s->remaining = s->total - len;
+    slice_gone(s);
     __sync_fetch_and_or(&s->owner, lease_bits(uref));
     if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
         uncount_tx(u, len);
@@ -182,7 +168,6 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
         lease_clear(s);
         return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     }
-    s->activity++;
     s->picked = 0;
     if (c) {
         c->requests++;

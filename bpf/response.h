@@ -3,28 +3,22 @@
 
 #include "request.h"
 
-/** Whether nothing is on its way into an upstream socket: then giving up on it loses nothing. */
-static __always_inline int request_sent(struct __sk_buff *ctx, struct slot *s, __u64 owner)
+/** Whether nothing is on its way into an upstream socket. */
+static __always_inline int own_settled(struct __sk_buff *ctx, struct slot *s)
 {
     struct socket_view v;
-    __u32 dref = owner_lease(owner);
-    struct slot *d = dref ? slot_at(dref) : NULL;
-    return !(d && d->remaining) && !view_own(ctx, &v) && settled(s, &v);
+    return !view_own(ctx, &v) && settled(s, &v);
 }
 
-/** Why the response in the window does not take the kernel path. Sets `total`. */
+/** Frames the response in the window's first `n` bytes. @return HTTP1_OK, with `total` and `framing` set,
+ * or why it does not take the kernel path. */
 static __always_inline int http_response(struct slot *s, __u32 n)
 {
     int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
-    __u8 flags = s->head.flags;
-    if (reason != HTTP1_OK)
-        return reason;
-    if (s->to_head || (flags & HTTP1_F_NO_BODY))
-        s->head.content_length = 0;
-    else if (!(flags & HTTP1_F_HAS_LENGTH))
-        return HTTP1_UNTIL_CLOSE;
+    if (reason == HTTP1_OK)
+        reason = http1_response_body(&s->head, s->to_head, &s->framing);
     s->total = s->head.head_len + s->head.content_length;
-    return HTTP1_OK;
+    return reason;
 }
 
 /** Whether the client takes what it gets; userspace has to wait for it otherwise. */
@@ -37,6 +31,33 @@ static __always_inline int client_slow(struct slot *d, __u32 dref)
     return d->tx_valid && d->tx_seq - v.write_seq > l->buffer;
 }
 
+/** The head of a response in `avail` bytes at `offset`, and what comes with it. While the request is not
+ * complete (`waiting`), only interim responses are taken, and giving up could destroy what is still to
+ * come: anything else is passed. */
+static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
+                                         __u32 avail, int waiting, struct listener_counters *c)
+{
+    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
+    s->framing = HTTP1_FRAMED_LENGTH;
+    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+        return refuse(s, owner, avail, FALLBACK_INTERNAL, c);
+    int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
+    if (waiting && (reason != HTTP1_OK || !(s->head.flags & HTTP1_F_INTERIM))) {
+        s->held = 0;
+        return at_most(avail, avail);
+    }
+    if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
+        return 0;
+    if (reason != HTTP1_OK)
+        return refuse(s, owner, avail, reason, c);
+    n = slice_of(ctx, s, offset, avail, message_head(s));
+    if (!n)
+        return refuse(s, owner, avail, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
+    s->held = 0;
+    s->slice_kind = SLICE_HEAD;
+    return (int)n;
+}
+
 /** Parser: how many bytes belong together, and what they are; negative to give up. */
 static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
                                           __u32 avail)
@@ -44,28 +65,22 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     __u32 dref = owner_lease(owner);
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
+    int waiting = d && d->remaining;
     s->slice_kind = SLICE_PASS;
     s->slice_reason = FALLBACK_EARLY_RESPONSE;
     /* The request must have left completely, or the next one would follow its rest. */
-    if ((owner & OWNER_USER) || (!s->responding && !request_sent(ctx, s, owner)))
+    if ((owner & OWNER_USER) ||
+        (!s->responding && ((waiting && s->protocol != SLOT_HTTP) || !own_settled(ctx, s)))) {
+        s->held = 0;
         return at_most(avail, avail);
+    }
     if (!d)
-        return give_up(s, owner, FALLBACK_UNSOLICITED, c);
+        return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);
     if (client_slow(d, dref))
-        return give_up(s, owner, FALLBACK_DOWNSTREAM_SLOW, c);
+        return refuse(s, owner, avail, FALLBACK_DOWNSTREAM_SLOW, c);
     if (s->remaining)
-        return body_slice(ctx, s, offset, avail);
-    __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
-        return give_up(s, owner, FALLBACK_INTERNAL, c);
-    int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
-    if (reason != HTTP1_OK)
-        return give_up(s, owner, reason, c);
-    n = slice_of(ctx, s, offset, avail, s->total);
-    if (!n)
-        return give_up(s, owner, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
-    s->slice_kind = SLICE_HEAD;
-    return (int)n;
+        return body_slice(ctx, s, offset, avail, 0);
+    return response_head(ctx, s, owner, offset, avail, waiting, c);
 }
 
 /** Whether the two sides of the lease name each other. While the client's own programs are at
@@ -91,6 +106,20 @@ static __always_inline void response_complete(struct __sk_buff *ctx, struct slot
         pool_push(s);
 }
 
+/** The head of a response was redirected. @return 0 if it is an interim response. */
+static __always_inline int response_begins(struct slot *s, struct listener_counters *c)
+{
+    if (s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_INTERIM))
+        return 0;
+    s->responding = 1;
+    if (c)
+        c->responses++;
+    struct endpoint_counters *e = counters_of_endpoint(s->stats_id);
+    if (e)
+        e->responses++;
+    return 1;
+}
+
 /** Verdict for a slice of an upstream socket. */
 static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
 {
@@ -99,7 +128,7 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
     if (!d || s->slice_kind == SLICE_PASS) {
-        s->early |= !(old & OWNER_USER);
+        s->early |= !(old & OWNER_USER) && s->slice_reason == FALLBACK_EARLY_RESPONSE;
         return pass(s, old, s->slice_reason, c);
     }
     if (!lease_holds(d, dref, ref))
@@ -110,26 +139,22 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
         d->tx_seq = v.write_seq;
         d->tx_valid = 1;
     }
+    if (s->slice_kind == SLICE_HEAD && edit_head(ctx, s))
+        return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     __u32 len = s->slice_len, key = ref_index(dref);
     count_tx(d, len);
     if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
         uncount_tx(d, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }
-    s->activity++;
-    if (s->slice_kind == SLICE_HEAD) {
-        s->remaining = s->total;
-        s->expect_seq += (__u32)s->remaining;
-        s->responding = 1;
-        if (c)
-            c->responses++;
-        struct endpoint_counters *e = counters_of_endpoint(s->stats_id);
-        if (e)
-            e->responses++;
-    }
+    slice_gone(s);
+    s->expect_seq += len;
     if (c)
         c->response_bytes += len;
-    s->remaining -= len;
+    if (s->slice_kind == SLICE_HEAD && !response_begins(s, c)) {
+        owner_leave(s); /* Interim: another head follows. */
+        return SK_PASS;
+    }
     if (s->remaining)
         owner_leave(s);
     else

@@ -15,7 +15,7 @@ import re
 import sys
 
 CLASSES = 64
-SINK = 224
+SINK = 236
 
 DIGIT = set(b"0123456789")
 HEX = set(b"0123456789abcdefABCDEF")
@@ -28,10 +28,11 @@ TARGET = VCHAR - set(b"#")
 HOST = ALPHA | DIGIT | set(b"-._")  # reg-name without what nobody uses
 
 MARKS = ["NONE", "TARGET", "QUERY", "TARGET_END", "HOST", "HOST_END", "LENGTH", "LENGTH_END",
-         "UNDERSCORE"]
+         "UNDERSCORE", "KEEP_ALIVE", "KEEP_ALIVE_END", "MINOR_0"]
 MARK_BITS = 4
 # Counter -> lowest bit in the sum of weights. Widths hold the most a window can have of each.
-COUNTERS = {"LINES": 0, "HOSTS": 9, "LENGTHS": 17, "CONNECTIONS": 24}
+COUNTERS = {"LINES": 0, "HOSTS": 9, "LENGTHS": 17, "CODINGS": 24, "PERSISTS": 31, "CLOSES": 39,
+            "KEEP_ALIVES": 48, "EXPECTS": 56}
 
 
 class Automaton:
@@ -114,21 +115,65 @@ def length_value(a, line, cr):
 
 
 def connection_value(a, cr):
-    """Connection: OWS keep-alive OWS."""
+    """Connection: a list of nothing but keep-alive and close, which may be empty."""
     bad = a.sink("CONNECTION")
-    colon = a.state("connection:", count="CONNECTIONS")
-    before = a.state("connection-ows")
+    before = a.state("connection:")
+    keep = a.state("connection-keep-alive", count="PERSISTS")
+    close = a.state("connection-close", count="CLOSES")
     after = a.state("connection-end")
-    for s in (colon, before):
-        a.on(s, OWS, before)
-        a.on(s, b"\r", bad)
-    a.literal("keep", "keep-alive", before, after, bad, fold=True)
-    a.on(colon, VCHAR, bad)
-    a.on(colon, b"kK", a.ids["keep:k"])
+    a.on(before, OWS | {ord(",")}, before)
+    a.on(before, b"\r", cr)
+    a.literal("keep", "keep-alive", before, keep, bad, fold=True)
+    a.literal("close", "close", before, close, bad, fold=True)
+    a.on(before, VCHAR, bad)
+    a.on(before, b",", before)
+    a.on(before, b"kK", a.ids["keep:k"])
+    a.on(before, b"cC", a.ids["close:c"])
+    for s in (keep, close, after):
+        a.on(s, VALUE, bad)
+        a.on(s, OWS, after)
+        a.on(s, b",", before)
+        a.on(s, b"\r", cr)
+    return before
+
+
+def literal_value(a, cr, name, text, count, reason):
+    """OWS text OWS, and nothing else."""
+    bad = a.sink(reason)
+    before = a.state(f"{name}:", count=count)
+    before_more = a.state(f"{name}-ows")
+    after = a.state(f"{name}-end")
+    a.literal(name, text, before_more, after, bad, fold=True)
+    first = a.rows[before_more][ord(text[0])]
+    for s in (before, before_more):
+        a.on(s, VALUE | {13}, bad)
+        a.on(s, OWS, before_more)
+        a.on(s, {ord(text[0].lower()), ord(text[0].upper())}, first)
     a.on(after, VALUE, bad)
     a.on(after, OWS, after)
     a.on(after, b"\r", cr)
+    return before
+
+
+def keep_alive_value(a, line):
+    """Keep-Alive: where its line is, so that it can be blanked."""
+    colon = a.state("keep-alive:", mark="KEEP_ALIVE", count="KEEP_ALIVES")
+    more = a.state("keep-alive-value")
+    end = field_end(a, line, "keep-alive", "KEEP_ALIVE_END")
+    for s in (colon, more):
+        a.on(s, VALUE, more)
+        a.on(s, b"\r", end)
     return colon
+
+
+def authorization_value(a, value, cr):
+    """Authorization: schemes that authenticate a connection, not a message, are N[TLM] and N[egotiate]."""
+    before = a.state("authorization:")
+    a.on(before, VALUE, value)
+    a.on(before, OWS, before)
+    a.on(before, b"nN", a.sink("AUTH"))
+    a.on(before, b"\r", cr)
+    return before
 
 
 def host_value(a, line, cr):
@@ -207,16 +252,18 @@ def fields(a, line):
     actions = {
         "host": host_value(a, line, cr),
         "content-length": length_value(a, line, cr),
-        "transfer-encoding": a.sink("TRANSFER_ENCODING"),
+        "transfer-encoding": literal_value(a, cr, "coding", "chunked", "CODINGS", "TRANSFER_ENCODING"),
         "connection": connection_value(a, cr),
-        "keep-alive": hop,
+        "keep-alive": keep_alive_value(a, line),
         "proxy-*": hop,
         "te": hop,
         "trailer": hop,
         "http2-settings": hop,
         "max-forwards": hop,
         "upgrade": a.sink("UPGRADE"),
-        "expect": a.sink("EXPECT"),
+        "expect": literal_value(a, cr, "expect", "100-continue", "EXPECTS", "EXPECT"),
+        "author*": authorization_value(a, value, cr),
+        "www-*": a.sink("AUTH"),
     }
     field_names(a, line, ordinary, odd, actions, value)
     a.on(line, b"\r", empty)
@@ -259,16 +306,19 @@ def response(a, line):
     """Status line; returns the state at its start."""
     start = a.state("s-start")
     space = a.state("s-space")
+    space_0 = a.state("s-space0", mark="MINOR_0")
     digits = [a.state(f"s-status{i}") for i in range(4)]
     reason = a.state("s-reason")
     cr = a.state("s-cr")
     a.literal("s-version", "HTTP/1.1", start, space, a.sink("VERSION"))
     a.on(start, VCHAR, a.sink("SYNTAX"))
     a.on(start, b"H", a.ids["s-version:H"])
-    a.on(space, VCHAR, a.sink("VERSION"))
-    a.on(space, b" ", digits[0])
+    a.on(a.ids["s-version:HTTP/1."], b"0", space_0)
+    for s in (space, space_0):
+        a.on(s, VCHAR, a.sink("VERSION"))
+        a.on(s, b" ", digits[0])
     a.on(digits[0], DIGIT, a.sink("STATUS"))
-    a.on(digits[0], b"2345", digits[1])
+    a.on(digits[0], b"12345", digits[1])
     a.on(digits[1], DIGIT, digits[2])
     a.on(digits[2], DIGIT, digits[3])
     a.on(digits[3], b" ", reason)
@@ -318,10 +368,10 @@ def main():
     ]
     out += [f"#define HTTP1_MARK_{name} {i}" for i, name in enumerate(MARKS)]
     shifts = sorted(COUNTERS.items(), key=lambda item: item[1])
-    for (name, shift), above in zip(shifts, [s for _, s in shifts[1:]] + [32]):
-        out.append(f"#define HTTP1_COUNT_{name}(sum) (((sum) >> {shift}) & {(1 << (above - shift)) - 1:#x}u)")
+    for (name, shift), above in zip(shifts, [s for _, s in shifts[1:]] + [63]):
+        out.append(f"#define HTTP1_COUNT_{name}(sum) ((unsigned)((sum) >> {shift}) & {(1 << (above - shift)) - 1:#x}u)")
     array(out, "unsigned char", "http1_table_class", of_byte, 24)
-    array(out, "unsigned int", "http1_table_action", a.actions + [0] * (256 - len(a.actions)), 12)
+    array(out, "unsigned long long", "http1_table_action", a.actions + [0] * (256 - len(a.actions)), 12)
     array(out, "unsigned char", "http1_table_next", table, 24)
     with open(target, "w", encoding="ascii") as f:
         f.write("\n".join(out) + "\n")

@@ -37,6 +37,16 @@ void http1_chunked_init(struct http1_chunked *c)
     *c = (struct http1_chunked){.state = STATE_SIZE};
 }
 
+void http1_chunked_resume(struct http1_chunked *c, bool begun, uint64_t left)
+{
+    *c = (struct http1_chunked){
+        .state = !begun ? STATE_SIZE
+                 : left ? STATE_DATA
+                        : STATE_DATA_CR,
+        .remaining = left,
+    };
+}
+
 static unsigned _hex(char c)
 {
     return http1_is(c, HTTP1_C_DIGIT) ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,13 @@ enum http1_chunked_event {
 };
 
 void http1_chunked_init(struct http1_chunked *c);
+
+/** Begins in the middle of a body, where the kernel path left off: before its first chunk line, or with
+ * `left` bytes of a chunk's data (then CRLF) still to come.
+ *
+ * @param begun  A chunk line was seen.
+ */
+void http1_chunked_resume(struct http1_chunked *c, bool begun, uint64_t left);
 
 /** Consumes input up to the next event.
  *

@@ -37,20 +37,21 @@ enum http1_reason {
     HTTP1_MORE,              /**< No violation so far, the head is not complete. */
     HTTP1_TOO_LONG,          /**< The head does not end inside the window. */
     HTTP1_SYNTAX,            /**< Violates the grammar, or an odd form of it. */
-    HTTP1_VERSION,           /**< Not exactly HTTP/1.1. */
+    HTTP1_VERSION,           /**< Not HTTP/1.1, nor an HTTP/1.0 response on a persistent connection. */
     HTTP1_TARGET,            /**< Not origin-form. */
     HTTP1_HOST,              /**< Host missing, repeated, empty or not a plain authority. */
     HTTP1_CONTENT_LENGTH,    /**< Repeated or not a plain number of at most 18 digits. */
-    HTTP1_TRANSFER_ENCODING, /**< Any Transfer-Encoding field. */
-    HTTP1_CONNECTION,        /**< Connection other than one `keep-alive`. */
-    HTTP1_HOP_FIELD,         /**< Keep-Alive, Proxy-*, TE, Trailer, HTTP2-Settings. */
+    HTTP1_TRANSFER_ENCODING, /**< Transfer-Encoding other than one `chunked`, or beside a length. */
+    HTTP1_CONNECTION,        /**< An option besides `keep-alive`, or `close` where the connection goes on. */
+    HTTP1_HOP_FIELD,         /**< Proxy-*, TE, Trailer, HTTP2-Settings; Keep-Alive that can not be blanked. */
     HTTP1_UPGRADE,           /**< Any Upgrade field. */
-    HTTP1_EXPECT,            /**< Any Expect field (requests). */
+    HTTP1_EXPECT,            /**< Expect other than one `100-continue`. */
     HTTP1_UNDERSCORE,        /**< A field name with an underscore (requests). */
     HTTP1_METHOD,            /**< CONNECT, or TRACE. */
-    HTTP1_STATUS,            /**< A 1xx response, or a status outside 200 to 599. */
-    HTTP1_UNTIL_CLOSE,       /**< A response whose body ends with the connection. */
+    HTTP1_STATUS,            /**< 101, a status outside 100 to 599, or framing that it forbids. */
     HTTP1_FIELD_COUNT,       /**< More field lines than allowed. */
+    HTTP1_AUTH,              /**< Authentication that may belong to the connection (NTLM, Negotiate). */
+    HTTP1_CHUNK,             /**< Chunk extensions, trailers, or malformed chunks. */
     _HTTP1_REASON_MAX,
 };
 
@@ -63,7 +64,18 @@ enum http1_head_flags {
     HTTP1_F_HEAD = 1 << 0,       /**< Request method is exactly `HEAD`. */
     HTTP1_F_HAS_LENGTH = 1 << 1, /**< A Content-Length field was present. */
     HTTP1_F_NO_BODY = 1 << 2,    /**< Response status 204 or 304: never a body. */
+    HTTP1_F_CHUNKED = 1 << 3,    /**< Transfer-Encoding is `chunked`. */
+    HTTP1_F_CLOSE = 1 << 4,      /**< Response: the connection ends after it. */
+    HTTP1_F_INTERIM = 1 << 5,    /**< Response status 1xx: another response follows. */
+    HTTP1_F_MINOR_0 = 1 << 6,    /**< Response: HTTP/1.0. */
+    HTTP1_F_EXPECT = 1 << 7,     /**< Request: the client waits for 100 (Continue). */
 };
+
+/** Longest run of bytes that is blanked out of a head. */
+#define HTTP1_BLANK_MAX 64
+
+/** Where the minor version's digit is in a response. */
+#define HTTP1_MINOR_AT 7
 
 /** What framing found. Offsets count from the first byte of the head. */
 struct http1_head {
@@ -78,5 +90,8 @@ struct http1_head {
     unsigned short fields;             /**< Field lines. */
     unsigned char flags;               /**< enum http1_head_flags */
     unsigned char reason;              /**< enum http1_reason, same as returned. */
-    unsigned char _pad[6];
+    unsigned short blank_off; /**< CRLF and field line to overwrite with spaces before the head is forwarded:
+                               * they become whitespace behind the value of the field before. */
+    unsigned short blank_len; /**< 0: none. */
+    unsigned char _pad[2];
 };

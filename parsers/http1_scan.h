@@ -32,7 +32,7 @@
 /** Working memory of one scan; in BPF it lives in a map, contents before a call do not matter. */
 struct http1_scan {
     unsigned short mark[HTTP1_MARKS]; /**< Position at which a marked state was entered last. */
-    unsigned int sum;                 /**< Counters: HTTP1_COUNT_*(). */
+    unsigned long long sum;           /**< Counters: HTTP1_COUNT_*(). */
     unsigned int state;               /**< Where the automaton stopped. */
     unsigned int pos;                 /**< Bytes before the one at which it stopped. */
 };
@@ -45,7 +45,7 @@ HTTP1_GLOBAL int http1_scan_head(const struct http1_window *w, unsigned int n, u
                                  struct http1_scan *s)
 {
     unsigned char state = kind == HTTP1_RESPONSE ? HTTP1_START_RESPONSE : HTTP1_START_REQUEST;
-    unsigned int sum = 0;
+    unsigned long long sum = 0;
     unsigned int i;
 
     if (!w || !s)
@@ -62,7 +62,7 @@ HTTP1_GLOBAL int http1_scan_head(const struct http1_window *w, unsigned int n, u
         if (__builtin_expect(next == state, 1))
             continue;
         state = next;
-        unsigned int action = http1_table_action[state];
+        unsigned long long action = http1_table_action[state];
         s->mark[action & (HTTP1_MARKS - 1)] = (unsigned short)i;
         sum += action >> HTTP1_MARK_BITS;
         if (state >= HTTP1_SINK)
@@ -127,6 +127,12 @@ static inline int _http1_frame_request(const struct http1_window *w, const struc
         return HTTP1_UNDERSCORE;
     if (HTTP1_COUNT_HOSTS(s->sum) != 1)
         return HTTP1_HOST;
+    if (HTTP1_COUNT_CLOSES(s->sum))
+        return HTTP1_CONNECTION;
+    if (HTTP1_COUNT_EXPECTS(s->sum) > 1)
+        return HTTP1_EXPECT;
+    if (HTTP1_COUNT_EXPECTS(s->sum))
+        out->flags |= HTTP1_F_EXPECT;
     out->target_off = (unsigned short)target;
     out->target_len = (unsigned short)(end - target);
     out->path_len = (unsigned short)((query ? query : end) - target);
@@ -135,17 +141,71 @@ static inline int _http1_frame_request(const struct http1_window *w, const struc
     return _http1_frame_method(w, out);
 }
 
-/* The automaton saw to it that the status is 200 to 599; RFC 9110 section 8.6 forbids
- * Content-Length with 204. */
-static inline int _http1_frame_response(const struct http1_window *w, struct http1_head *out)
+/* 101 ends HTTP; 1xx and 204 have no framing fields (RFC 9110 section 8.6, RFC 9112 section 6.1). */
+static inline int _http1_frame_status(struct http1_head *out)
+{
+    unsigned char framing = out->flags & (HTTP1_F_HAS_LENGTH | HTTP1_F_CHUNKED);
+
+    if (out->status == 204 || out->status == 304)
+        out->flags |= HTTP1_F_NO_BODY;
+    if (out->status < 200)
+        out->flags |= HTTP1_F_INTERIM;
+    if (out->status == 101 || (framing && (out->status < 200 || out->status == 204)))
+        return HTTP1_STATUS;
+    return HTTP1_OK;
+}
+
+/* The automaton saw to it that the status is 100 to 599. HTTP/1.0 knows no interim responses and no chunks,
+ * and its connections last only if that is said (RFC 9112 sections 6.1 and 9.3). */
+static inline int _http1_frame_response(const struct http1_window *w, const struct http1_scan *s,
+                                        struct http1_head *out)
 {
     const unsigned char *d = w->bytes + sizeof("HTTP/1.1 ") - 1;
 
     out->status = (unsigned short)((d[0] - '0') * 100 + (d[1] - '0') * 10 + (d[2] - '0'));
-    if (out->status == 204 || out->status == 304)
-        out->flags |= HTTP1_F_NO_BODY;
-    if (out->status == 204 && (out->flags & HTTP1_F_HAS_LENGTH))
-        return HTTP1_STATUS;
+    if (HTTP1_COUNT_CLOSES(s->sum))
+        out->flags |= HTTP1_F_CLOSE;
+    if (HTTP1_COUNT_EXPECTS(s->sum))
+        return HTTP1_EXPECT;
+    if (s->mark[HTTP1_MARK_MINOR_0]) {
+        if ((out->flags & HTTP1_F_CHUNKED) || out->status < 200)
+            return HTTP1_VERSION;
+        out->flags |= HTTP1_F_MINOR_0;
+        if (!HTTP1_COUNT_PERSISTS(s->sum))
+            out->flags |= HTTP1_F_CLOSE;
+    }
+    return _http1_frame_status(out);
+}
+
+/* At most one Transfer-Encoding, which is chunked: the automaton took nothing else. */
+static inline int _http1_frame_coding(const struct http1_scan *s, struct http1_head *out)
+{
+    unsigned int count = HTTP1_COUNT_CODINGS(s->sum);
+
+    if (!count)
+        return HTTP1_OK;
+    if (count > 1 || (out->flags & HTTP1_F_HAS_LENGTH))
+        return HTTP1_TRANSFER_ENCODING;
+    out->flags |= HTTP1_F_CHUNKED;
+    return HTTP1_OK;
+}
+
+/* Keep-Alive is between two neighbours (RFC 9110 section 7.6.1): its line is to be blanked, with the CRLF
+ * before it. What stands before must be a field line, or a status line. */
+static inline int _http1_frame_keep_alive(const struct http1_scan *s, unsigned int kind,
+                                          struct http1_head *out)
+{
+    unsigned int off = s->mark[HTTP1_MARK_KEEP_ALIVE] - (sizeof("\r\nKeep-Alive") - 1);
+    unsigned int len = s->mark[HTTP1_MARK_KEEP_ALIVE_END] - off;
+
+    if (!HTTP1_COUNT_KEEP_ALIVES(s->sum))
+        return HTTP1_OK;
+    if (HTTP1_COUNT_KEEP_ALIVES(s->sum) > 1 || len > HTTP1_BLANK_MAX)
+        return HTTP1_HOP_FIELD;
+    if (kind == HTTP1_REQUEST && off < s->mark[HTTP1_MARK_TARGET_END] + sizeof(" HTTP/1.1"))
+        return HTTP1_HOP_FIELD;
+    out->blank_off = (unsigned short)off;
+    out->blank_len = (unsigned short)len;
     return HTTP1_OK;
 }
 
@@ -156,13 +216,15 @@ static inline int _http1_frame_values(const struct http1_window *w, unsigned int
 
     out->head_len = (unsigned short)(s->pos + 1);
     out->fields = (unsigned short)(HTTP1_COUNT_LINES(s->sum) - 1);
+    if (reason == HTTP1_OK)
+        reason = _http1_frame_coding(s, out);
+    if (reason == HTTP1_OK)
+        reason = _http1_frame_keep_alive(s, kind, out);
     if (reason != HTTP1_OK)
         return reason;
-    if (HTTP1_COUNT_CONNECTIONS(s->sum) > 1)
-        return HTTP1_CONNECTION;
     if (out->fields > HTTP1_FRAMER_FIELDS)
         return HTTP1_FIELD_COUNT;
-    return kind == HTTP1_RESPONSE ? _http1_frame_response(w, out) : _http1_frame_request(w, s, out);
+    return kind == HTTP1_RESPONSE ? _http1_frame_response(w, s, out) : _http1_frame_request(w, s, out);
 }
 
 /** Frames the head at the start of a window (RFC 9112 sections 2 to 6).
@@ -172,9 +234,8 @@ static inline int _http1_frame_values(const struct http1_window *w, unsigned int
  * @param kind  enum http1_kind
  * @param s     Working memory.
  * @param out   With HTTP1_OK everything is set; otherwise only `reason` is meaningful.
- * @return enum http1_reason. HTTP1_MORE for n < HTTP1_WINDOW only. A response with neither
- *         Content-Length nor NO_BODY is HTTP1_OK: whether it answers HEAD, and so whether it
- *         lasts until the connection closes, is known to the caller alone.
+ * @return enum http1_reason. HTTP1_MORE for n < HTTP1_WINDOW only. Whether a response answers HEAD, and so
+ *         what its framing fields mean, is known to the caller alone: http1_response_body().
  */
 HTTP1_GLOBAL int http1_frame(const struct http1_window *w, unsigned int n, unsigned int kind,
                              struct http1_scan *s, struct http1_head *out)
@@ -193,4 +254,30 @@ HTTP1_GLOBAL int http1_frame(const struct http1_window *w, unsigned int n, unsig
         reason = n < HTTP1_WINDOW ? HTTP1_MORE : HTTP1_TOO_LONG;
     out->reason = (unsigned char)reason;
     return reason;
+}
+
+/** How the body of a message is framed. */
+enum http1_framing {
+    HTTP1_FRAMED_LENGTH,  /**< `content_length` bytes; 0 if there is no body. */
+    HTTP1_FRAMED_CHUNKED, /**< Chunks. */
+    HTTP1_FRAMED_CLOSE,   /**< Everything until the connection ends. */
+};
+
+/** Body of a framed response (RFC 9112 section 6.3), and whether the kernel path can forward it: a
+ * connection that the server ends is forwarded as it is only if that end is what frames the body.
+ *
+ * @param to_head  It answers HEAD.
+ * @param framing  enum http1_framing. `content_length` of the head is set to 0 if there is no body.
+ * @return HTTP1_OK, or HTTP1_CONNECTION.
+ */
+static inline int http1_response_body(struct http1_head *h, unsigned int to_head, unsigned char *framing)
+{
+    *framing = HTTP1_FRAMED_LENGTH;
+    if (to_head || (h->flags & (HTTP1_F_NO_BODY | HTTP1_F_INTERIM)))
+        h->content_length = 0;
+    else if (h->flags & HTTP1_F_CHUNKED)
+        *framing = HTTP1_FRAMED_CHUNKED;
+    else if (!(h->flags & HTTP1_F_HAS_LENGTH))
+        *framing = HTTP1_FRAMED_CLOSE;
+    return (h->flags & HTTP1_F_CLOSE) && *framing != HTTP1_FRAMED_CLOSE ? HTTP1_CONNECTION : HTTP1_OK;
 }

@@ -87,6 +87,7 @@ struct conn {
     bool leaving : 1;   /**< Taken from the kernel path, not out of its maps yet: neither
                          * read nor written to. */
     bool leave_listed : 1;
+    bool held : 1; /**< strparser held a part of a message when the slot was last looked at. */
     bool connecting : 1;
     bool reading : 1; /**< Read events wanted. */
     bool writing : 1; /**< Write event armed. */

@@ -237,6 +237,12 @@ static size_t _chunked_body(struct exchange *x, const char *data, size_t len)
             }
             if (x->respond)
                 break;
+            if (x->open_chunk) {
+                x->open_chunk = x->chunked.remaining > 0;
+                _send(x, piece, piece_len);
+                _send(x, "\r\n", x->open_chunk ? 0 : 2);
+                break;
+            }
             snprintf(line, sizeof(line), "%zx\r\n", piece_len);
             _send(x, line, strlen(line));
             _send(x, piece, piece_len);
@@ -381,14 +387,14 @@ static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
 }
 
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
-                                const struct http1_message *m)
+                                const struct http1_message *m, const char *body, size_t body_len)
 {
     struct exchange *x = _new(d);
     bool known = _adopt_cluster(x, u->c.endpoint);
     if (m)
         _describe(x, m);
-    if (m && known && x->body == HTTP1_BODY_NONE)
-        _write_head(x, head, m);
+    if (m && known && body && _write_head(x, head, m))
+        _remember(x, body, body_len);
     x->want_donate = true;
     u->reused = true;
     u->scanned = 0;

@@ -57,6 +57,7 @@ struct exchange {
     enum http1_body body;
     uint64_t remaining;
     struct http1_chunked chunked;
+    bool open_chunk; /**< The kernel path has sent the line of the chunk at hand. */
     uint64_t body_seen;
     bool is_head;
     bool idempotent;
@@ -78,8 +79,9 @@ struct exchange {
     enum http1_body resp_body;
     uint64_t resp_remaining;
     struct http1_chunked resp_chunked;
-    bool resp_encode;   /**< Chunk-encode what goes downstream. */
-    bool upstream_keep; /**< The upstream connection survives this response. */
+    bool resp_encode;     /**< Chunk-encode what goes downstream. */
+    bool resp_open_chunk; /**< As `open_chunk`, downstream. */
+    bool upstream_keep;   /**< The upstream connection survives this response. */
     bool downstream_close;
     bool resp_bytes;    /**< Any byte came from the upstream connection. */
     bool want_donate;   /**< The kernel path lacked an idle upstream connection. */
@@ -119,11 +121,14 @@ struct downstream *downstream_of(const struct conn *c);
 /** Begins an exchange with a parsed request; `head` stays valid during the call only. */
 void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m);
 
-/** Makes an exchange out of one that began on the kernel path: both connections are bound,
- * the request's head (`m`, NULL if it is not known) is kept for a retry if nothing followed
- * it. The caller sets how far the body and the response are. */
+/** Makes an exchange out of one that began on the kernel path: both connections are bound. The caller sets
+ * how far the body and the response are.
+ *
+ * @param head  The request's head; `m` NULL if it is not known.
+ * @param body  The whole body for a retry, `body_len` bytes; NULL if there is one and it is not known.
+ */
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
-                                const struct http1_message *m);
+                                const struct http1_message *m, const char *body, size_t body_len);
 
 /** Feeds request body bytes. @return Bytes consumed. */
 size_t exchange_request_body(struct exchange *x, const char *data, size_t len);

@@ -315,6 +315,8 @@ static void _watch(struct conn *c)
     uint64_t idle = _idle_limit(c), shortest = idle ? idle : UINT64_MAX;
     if (t->response < shortest)
         shortest = t->response;
+    if (t->header < shortest)
+        shortest = t->header;
     if (t->body < shortest)
         shortest = t->body;
     if (t->write < shortest)
@@ -326,7 +328,13 @@ static void _watch(struct conn *c)
 bool kpath_expired(struct conn *c)
 {
     uint32_t now = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
-    bool active = now != c->activity;
+    bool active = now != c->activity, held = __atomic_load_n(&kpath_slot(c)->held, __ATOMIC_RELAXED);
+    if (held && c->held && !active) {
+        /* A head that does not get on: from here on userspace's clock counts. */
+        kpath_wake(c);
+        return false;
+    }
+    c->held = held;
     if (active) {
         c->activity = now;
         c->active_at = conn_now();

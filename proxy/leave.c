@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "kpath.h"
@@ -28,6 +29,21 @@ static bool _copy_passed(struct conn *c)
         return false;
     c->passed_len = len;
     return true;
+}
+
+/* What strparser holds goes when the socket is removed: it is in the slot too. Nothing was passed up
+ * then, for what is held would have gone with it. */
+static void _copy_held(struct conn *c)
+{
+    const struct slot *s = kpath_slot(c);
+    if (!s->held)
+        return;
+    free(c->passed);
+    c->passed = malloc(s->held);
+    if (!c->passed)
+        abort();
+    memcpy(c->passed, slot_held(s), s->held);
+    c->passed_len = s->held;
 }
 
 /* Stops the programs for good once everything redirected into the socket is in TCP's hands and
@@ -79,6 +95,8 @@ static bool _try_leave(struct conn *c)
         return false;
     if (!gone && (!_freeze(c) || !_may_remove(c)))
         return false;
+    if (!gone)
+        _copy_held(c);
     kernel_remove(k, c->slot);
     kpath_free_slot(c);
     char *data = c->passed;

@@ -167,6 +167,12 @@ static size_t _chunked(struct exchange *x, const char *data, size_t len, bool *e
         used += n;
         switch (e) {
         case HTTP1_CHUNKED_DATA:
+            if (x->resp_open_chunk) {
+                x->resp_open_chunk = x->resp_chunked.remaining > 0;
+                conn_put(&x->d->c, piece, piece_len);
+                conn_put(&x->d->c, "\r\n", x->resp_open_chunk ? 0 : 2);
+                break;
+            }
             _put_body(x, piece, piece_len);
             break;
         case HTTP1_CHUNKED_TRAILER:

@@ -6,30 +6,77 @@
 #include "kernel_internal.h"
 #include "worker.h"
 
+/** What the kernel path says of a chunked body: where userspace goes on, and in which words.
+ *
+ * Userspace writes chunks of its own. The one at hand was announced by the kernel path: it is brought to
+ * its end as announced. @return Whether its data goes on. */
+static bool _resume_chunks(const struct http1_chunks *k, struct http1_chunked *c, struct conn *to)
+{
+    http1_chunked_resume(c, k->begun, k->left);
+    if (k->begun && !k->left)
+        conn_put(to, "\r\n", 2);
+    return k->left > 0;
+}
+
+static void _request(struct exchange *x, const struct slot *ds)
+{
+    bool chunked = ds->framing == HTTP1_FRAMED_CHUNKED;
+    x->body = chunked ? HTTP1_BODY_CHUNKED : ds->head.content_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE;
+    x->state = ds->remaining ? EXCHANGE_REQUEST : EXCHANGE_RESPONSE;
+    if (!chunked) {
+        x->remaining = ds->remaining;
+        x->body_seen = ds->head.content_length - ds->remaining;
+        return;
+    }
+    x->body_seen = ds->chunks.seen - ds->chunks.left;
+    if (ds->remaining)
+        x->open_chunk = _resume_chunks(&ds->chunks, &x->chunked, &x->u->c);
+}
+
+static void _response(struct exchange *x, const struct slot *us)
+{
+    x->head_done = true;
+    x->started = true;
+    x->resp_bytes = true;
+    x->upstream_keep = us->framing != HTTP1_FRAMED_CLOSE;
+    switch (us->framing) {
+    case HTTP1_FRAMED_CHUNKED:
+        x->resp_body = HTTP1_BODY_CHUNKED;
+        x->resp_encode = true;
+        x->resp_open_chunk = _resume_chunks(&us->chunks, &x->resp_chunked, &x->d->c);
+        break;
+    case HTTP1_FRAMED_CLOSE:
+        /* Its head went out without framing fields: the client's connection ends with it too. */
+        x->resp_body = HTTP1_BODY_CLOSE;
+        x->downstream_close = true;
+        break;
+    default:
+        x->resp_body = HTTP1_BODY_LENGTH;
+        x->resp_remaining = us->remaining;
+        break;
+    }
+}
+
 void takeover(struct conn *down, struct conn *up, const struct slot *ds, const struct slot *us)
 {
     static _Thread_local struct http1_message m;
     struct downstream *d = downstream_of(down);
     const struct http1_limits limits = {
         .header_bytes = HTTP1_WINDOW, .header_count = HTTP1_FIELDS_MAX, .target_bytes = HTTP1_WINDOW};
-    /* The window holds the outstanding request's head: programs frame no other while the
-     * lease lasts. */
-    const char *head = (const char *)ds->window.bytes;
-    bool known = !http1_parse_request(head, ds->head.head_len, &limits, &m);
-    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL);
-    x->is_head = us->to_head;
-    x->body = ds->head.content_length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE;
-    x->remaining = ds->remaining;
-    x->body_seen = ds->head.content_length - ds->remaining;
-    x->state = ds->remaining ? EXCHANGE_REQUEST : EXCHANGE_RESPONSE;
-    if (us->responding) {
-        x->head_done = true;
-        x->started = true;
-        x->resp_bytes = true;
-        x->resp_body = HTTP1_BODY_LENGTH;
-        x->resp_remaining = us->remaining;
-        x->upstream_keep = true;
+    /* The window holds the outstanding request's head, and as much of its body as came with it:
+     * programs frame no other while the lease lasts. */
+    const char *head = (const char *)ds->window.bytes, *body = NULL;
+    size_t head_len = ds->head.head_len, body_len = 0;
+    bool known = !http1_parse_request(head, head_len, &limits, &m);
+    if (ds->framing == HTTP1_FRAMED_LENGTH && ds->total <= ds->window_len) {
+        body = head + head_len;
+        body_len = ds->total - head_len;
     }
+    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body, body_len);
+    x->is_head = us->to_head;
+    _request(x, ds);
+    if (us->responding)
+        _response(x, us);
     if (!us->responding && us->early && x->body == HTTP1_BODY_NONE) {
         /* It sent something before it had the request: no answer to it. */
         exchange_upstream_failed(x, EPROTO, false);

@@ -25,6 +25,9 @@
  *   up, strparser stops, and the socket can leave the map without losing a byte.
  * - A parser that does not take a message, on a socket into which nobody redirects, sets both
  *   itself and gives up at once.
+ * - What is not complete (a head, a chunk line) the parser leaves with strparser, and says so in
+ *   `held`: at most a window, which shows the same bytes. A program never gives up on a socket
+ *   of which something is held, but passes it; the daemon reads `held` when it has set FROZEN.
  * - A lease is written on the upstream word first (by the downstream connection's verdict,
  *   with a compare-and-swap that demands an idle, not BUSY, not USER word of the expected
  *   generation), then on the downstream word. It is cleared by the upstream connection's
@@ -43,6 +46,7 @@
 #include <stddef.h>
 #endif
 
+#include "parsers/http1_chunk_scan.h"
 #include "parsers/http1_framer.h"
 #include "parsers/http1_scan.h"
 #include "parsers/resp_scan.h"
@@ -66,6 +70,12 @@
 
 /** Longest slice: below any receive buffer, which strparser demands of a message. */
 #define SLICE_MAX 65536
+
+/** `remaining` of a body that ends with a last chunk, or with the connection. */
+#define BODY_UNKNOWN (~0ULL)
+
+/** Times that something may be held for one message: each costs memory that nobody accounts for. */
+#define HELD_PIECES_MAX 32
 
 /** Slots that the lease field can name. */
 #define SLOTS_MAX ((1U << 18) - 1)
@@ -146,10 +156,14 @@ enum slice_kind {
 
 struct slot {
     __u64 owner;
-    __u64 passed;     /**< Bytes put into the socket's own queue for userspace. */
-    __u64 redirected; /**< Bytes redirected into this connection's socket. */
-    __u64 total;      /**< Bytes of the message whose head was framed last. */
-    __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring. */
+    __u64 passed;         /**< Bytes put into the socket's own queue for userspace. */
+    __u64 redirected;     /**< Bytes redirected into this connection's socket. */
+    __u64 total;          /**< Bytes of the message whose head was framed last. */
+    __u64 remaining;      /**< Body bytes of the message at hand that this socket still has to bring... */
+    __u64 remaining_next; /**< ...and after the slice that was cut last. BODY_UNKNOWN if only their end tells.
+                           */
+    struct http1_chunks chunks;      /**< Of a chunked body, how far it is... */
+    struct http1_chunks chunks_next; /**< ...and after the slice that was cut last. */
     __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
     __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
     __u32 tx_valid;   /**< tx_seq counts; cleared when userspace has written. */
@@ -165,10 +179,14 @@ struct slot {
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
     __u32 slice_len;
+    __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
     __u8 protocol;    /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
+    __u8 framing;    /**< enum http1_framing of the message at hand. */
+    __s8 stop;       /**< enum http1_chunk_result: why a chunked body could not be walked further. */
+    __u8 pieces;     /**< Times that something was held for the message at hand. */
     __u8 to_head;    /**< Upstream: the outstanding request is HEAD. */
     __u8 responding; /**< Upstream: the response's head was redirected. */
     __u8 early;      /**< Upstream: it sent something before it had the request. */
@@ -185,8 +203,15 @@ struct slot {
         struct route_key route;
         struct host_key host;
     };
+    struct http1_chunk_window line; /**< A chunk line. */
     struct http1_window window __attribute__((aligned(8)));
 } __attribute__((aligned(64)));
+
+/** Where the bytes that strparser holds can be read (`held` of them). */
+static inline const unsigned char *slot_held(const struct slot *s)
+{
+    return s->remaining ? s->line.bytes : s->window.bytes;
+}
 
 /** What skein_inspect answers. */
 enum inspect_result {
