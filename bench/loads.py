@@ -110,9 +110,10 @@ def latency(bench):
     return [added, mean, errors]
 
 
-def _build_shortconn(directory):
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shortconn.c")
-    binary = os.path.join(directory, "shortconn")
+def build(directory, program):
+    """Compiles a load generator of this folder; returns the binary's path."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{program}.c")
+    binary = os.path.join(directory, program)
     if not os.path.exists(binary):
         subprocess.run(["cc", "-std=c17", "-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, source],
                        check=True)
@@ -142,7 +143,7 @@ def short_connections(bench):
     fds = Row(title, "fds before, after")
     slots = Row(title, "slots before, after")
     leaks = Row(title, "counts in /stats not returned")
-    shortconn = _build_shortconn(bench.directory)
+    shortconn = build(bench.directory, "shortconn")
 
     # Idle upstream connections are no leak, but they would hide one: skein gives them up
     # soon here, and what is in use afterwards has to be exactly what was before.

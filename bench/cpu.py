@@ -1,0 +1,63 @@
+"""CPU time of one request at a fixed rate: all processes and the kernel, from /proc/stat."""
+
+import json
+import os
+import statistics
+import subprocess
+
+from counters import kernel_share, message_paths
+from loads import build, rounds
+from peers import DIRECT, HAPROXY, BenchError, Skein, own_pids
+from quiet import Watch
+from report import Row
+
+RATE = 20000
+CONNECTIONS = 32
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _busy_seconds():
+    """CPU seconds since boot that were not idle, over all cores."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICK
+
+
+def _sample(binary, server, seconds):
+    """(CPU us of a request, requests/s, errors)"""
+    before = _busy_seconds()
+    done = subprocess.run([binary, str(server.port), str(CONNECTIONS), str(RATE), str(seconds)],
+                          capture_output=True, text=True, check=False)
+    used = _busy_seconds() - before
+    server.check_alive()
+    if done.returncode != 0:
+        raise BenchError(f"fixedrate: {done.stderr.strip()}")
+    result = json.loads(done.stdout)
+    return used * 1e6 / result["answered"], result["answered"] / result["seconds"], result["errors"]
+
+
+def cpu_per_request(bench):
+    """What a proxy adds to the CPU time of a request: the difference to no proxy at all."""
+    title = f"65-byte body, {CONNECTIONS} connections at {RATE:,} requests/s"
+    added = Row(title, "added CPU per request, us", "{:.1f}", reference=HAPROXY)
+    used = Row(title, "CPU per request, us", "{:.1f}")
+    rate = Row(title, "requests/s")
+    errors = Row(title, "errors", combine=sum)
+    share = Row(title, "share of messages on the kernel path", "{:.1%}")
+    binary = build(bench.directory, "fixedrate")
+    watch = Watch(bench.rounds * len(bench.running()), bench.allow_disturbed)
+    for server in rounds(bench.running(), bench.rounds):
+        before = message_paths(server.admin("/metrics")) if isinstance(server, Skein) else None
+        micros, per_second, failed = watch.sample(own_pids(), lambda: _sample(binary, server, bench.seconds + 1))
+        used.add(server.name, micros)
+        rate.add(server.name, per_second)
+        errors.add(server.name, failed)
+        if before is not None:
+            part = kernel_share(before, message_paths(server.admin("/metrics")))
+            if part is not None:
+                share.add(server.name, part)
+    for name in used.samples:
+        if name != DIRECT:
+            added.add(name, statistics.median(used.samples[name]) - used.value(DIRECT))
+    bench.note(watch.note(title))
+    return [added, used, rate, errors, share]
