@@ -35,6 +35,20 @@ static __always_inline struct slot *slot_at(__u32 ref)
     return bpf_map_lookup_elem(&slots, &index);
 }
 
+/** Copies `n` bytes of the skb from `offset` on into the slot's window, 1 to HTTP1_WINDOW.
+ *
+ * An older verifier does not see that a checked length and the one that is used are the same
+ * value, and takes lengths that may be 0 for none: so one opaque value is checked and used.
+ * @return 0; -1 if they are not there. */
+static __always_inline int load_window(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 n)
+{
+    __u32 last = n - 1;
+    HTTP1_OPAQUE(last);
+    if (last >= HTTP1_WINDOW || bpf_skb_load_bytes(ctx, offset, s->window.bytes, last + 1))
+        return -1;
+    return 0;
+}
+
 /** What a verdict needs to know of a socket before it writes there, or claims to have. */
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */

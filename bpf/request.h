@@ -90,7 +90,7 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
         return at_most(avail, avail);
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->picked = 0;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
+    if (load_window(ctx, s, offset, n))
         return give_up(s, owner, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
     if (reason != HTTP1_OK)

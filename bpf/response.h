@@ -56,7 +56,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     if (s->remaining)
         return body_slice(ctx, s, offset, avail);
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
-    if (n < 1 || bpf_skb_load_bytes(ctx, offset, s->window.bytes, n))
+    if (load_window(ctx, s, offset, n))
         return give_up(s, owner, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
     if (reason != HTTP1_OK)
