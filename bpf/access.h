@@ -17,7 +17,11 @@ static __always_inline int message_offset(struct __sk_buff *ctx, __u32 *offset)
     return bpf_probe_read_kernel(offset, sizeof(*offset), (void *)ctx + at);
 }
 
-/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look. @return 0 or an error. */
+/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look.
+ *
+ * An older verifier does not see that a checked length and the one that is used are the same
+ * value, and takes lengths that may be 0 for none: so one opaque value is checked and used.
+ * @return 0 or an error. */
 static __always_inline int load_bytes(struct __sk_buff *ctx, __u32 offset, void *to, __u32 max, __u32 n)
 {
     n -= 1;

@@ -55,8 +55,13 @@ HTTP1_GLOBAL int http1_scan_head(const struct http1_window *w, unsigned int n, u
     for (i = 0; i < HTTP1_WINDOW; i++) {
         if (i >= n)
             break;
-        unsigned char next = http1_table_next[(unsigned int)state * HTTP1_CLASSES +
-                                              (http1_table_class[w->bytes[i]] & (HTTP1_CLASSES - 1))];
+        unsigned int at =
+            (unsigned int)state * HTTP1_CLASSES + (http1_table_class[w->bytes[i]] & (HTTP1_CLASSES - 1));
+        /* The compiler adds by OR: the verifier of 6.1 knows no bounds of that. */
+        HTTP1_OPAQUE(at);
+        if (at >= sizeof(http1_table_next))
+            break;
+        unsigned char next = http1_table_next[at];
         /* Most bytes stay inside a value or a path. Asking first breaks the chain of dependent
          * loads, which is what the loop's time consists of. */
         if (__builtin_expect(next == state, 1))

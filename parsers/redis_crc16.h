@@ -46,7 +46,10 @@ static const unsigned short redis_crc16_table[256] = {
 /** The CRC after one more byte; begin with 0. */
 static inline unsigned short redis_crc16_step(unsigned short crc, unsigned char byte)
 {
-    return (unsigned short)(crc << 8) ^ redis_crc16_table[(unsigned char)(crc >> 8) ^ byte];
+    unsigned int at = (unsigned int)(crc >> 8) ^ byte;
+    /* Masked for good: the verifier of 6.1 knows no bounds of an XOR. */
+    __asm__ volatile("" : "+r"(at));
+    return (unsigned short)(crc << 8) ^ redis_crc16_table[at & 255];
 }
 
 /** The CRC after `len` more bytes; begin with 0. */
