@@ -11,11 +11,10 @@ static __always_inline int over_limit(const struct slot *s, const struct kernel_
            s->head.target_len > l->target_bytes || (l->body_bytes && s->head.content_length > l->body_bytes);
 }
 
-/** Frames the HTTP request in the window's first `n` bytes.
- * @return HTTP1_OK, with `total` set and endpoint + 1 in `picked`, or why not. */
-static __always_inline int http_request(struct slot *s, __u32 n)
+/** Frames the HTTP request in the window's first `n` bytes and finds its cluster.
+ * @return HTTP1_OK, with `total`, `framing` and `cluster` set, or why not. */
+static __always_inline int http_head(struct slot *s, __u32 n)
 {
-    __u32 endpoint;
     int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
     if (reason != HTTP1_OK)
         return reason;
@@ -26,11 +25,71 @@ static __always_inline int http_request(struct slot *s, __u32 n)
         return FALLBACK_INTERNAL;
     if (over_limit(s, l))
         return FALLBACK_LIMIT;
-    __u32 cluster = route(s, l);
-    if (cluster == CLUSTER_USERSPACE || pick_endpoint(cluster, &endpoint))
+    s->cluster = route(s, l);
+    return s->cluster == CLUSTER_USERSPACE ? FALLBACK_NO_ROUTE : HTTP1_OK;
+}
+
+/** Frames the HTTP request in the window's first `n` bytes and finds where it goes.
+ * @return HTTP1_OK, with endpoint + 1 in `picked`, or why not. */
+static __always_inline int http_request(struct slot *s, __u32 n)
+{
+    __u32 endpoint;
+    int reason = http_head(s, n);
+    if (reason != HTTP1_OK)
+        return reason;
+    if (pick_endpoint(s->cluster, &endpoint))
         return FALLBACK_NO_ROUTE;
     s->picked = endpoint + 1;
     return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+}
+
+/** Whether the framed request may be part of a run: should its connection die, it can be sent again without
+ * harm, and nothing of it has to be changed on the way. */
+static __always_inline int run_takes(const struct slot *s)
+{
+    return (s->head.flags & HTTP1_F_SAFE) && !(s->head.flags & (HTTP1_F_EXPECT | HTTP1_F_CHUNKED)) &&
+           !s->head.content_length && !s->head.blank_len;
+}
+
+/** Requests that a client has pipelined go on together with the first, which is framed: as many as are
+ * there, in the window and for the same cluster. The window and the head are the first one's again
+ * afterwards; `total`, `run` and `heads` are those of all. A function of its own for the verifier, which
+ * looks the slot up because an older verifier takes no argument as a map's key. */
+__attribute__((noinline)) int run_walk(struct __sk_buff *ctx, __u32 index, __u32 offset, __u32 avail)
+{
+    struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    if (!s)
+        return -1;
+    __u32 at = (__u32)s->total, cluster = s->cluster, heads = s->heads, n;
+    int i;
+    for (i = 1; i < RUN_MAX; i++) {
+        if (at >= avail || at >= HTTP1_WINDOW)
+            break;
+        n = avail - at < HTTP1_WINDOW - at ? avail - at : HTTP1_WINDOW - at;
+        if (load_bytes(ctx, offset + at, &s->window, sizeof(s->window), n) || http_head(s, n) != HTTP1_OK ||
+            s->cluster != cluster || !run_takes(s))
+            break;
+        heads |= (__u32) !!(s->head.flags & HTTP1_F_HEAD) << i;
+        at += s->head.head_len;
+    }
+    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), at) ||
+        http1_frame(&s->window, at, HTTP1_REQUEST, &s->scan, &s->head) != HTTP1_OK)
+        return -1;
+    s->framing = HTTP1_FRAMED_LENGTH;
+    s->total = at;
+    s->run = (__u8)i;
+    s->heads = heads;
+    return 0;
+}
+
+/** The framed request, and what goes on with it. @return HTTP1_OK or why it does not take the kernel path. */
+static __always_inline int http_run(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u32 offset,
+                                    __u32 avail)
+{
+    s->heads = !!(s->head.flags & HTTP1_F_HEAD);
+    if (avail <= s->total || !run_takes(s))
+        return HTTP1_OK;
+    return run_walk(ctx, ref_index(ref), offset, avail) ? FALLBACK_INTERNAL : HTTP1_OK;
 }
 
 /** Parser: the message at hand does not take the kernel path. What strparser holds of it is passed up
@@ -50,8 +109,8 @@ static __always_inline int refuse(struct slot *s, __u64 owner, __u32 avail, __u3
  *
  * While a response is outstanding, or not yet sent completely, giving up would destroy it:
  * then bytes that nobody expects are passed up instead. */
-static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
-                                         __u32 avail)
+static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 owner,
+                                         __u32 offset, __u32 avail)
 {
     struct socket_view v;
     struct listener_counters *c = counters_of_listener(s->stats_id);
@@ -69,11 +128,14 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->picked = 0;
     s->framing = HTTP1_FRAMED_LENGTH;
+    s->run = 1;
     if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
         return refuse(s, owner, avail, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
     if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
         return 0;
+    if (reason == HTTP1_OK && s->protocol == SLOT_HTTP)
+        reason = http_run(ctx, s, ref, offset, avail);
     if (reason != HTTP1_OK)
         return refuse(s, owner, avail, reason, c);
     n = slice_of(ctx, s, offset, avail, message_head(s));
@@ -155,7 +217,8 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     if (edit_head(ctx, s))
         return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     __u32 len = s->slice_len, key = ref_index(uref);
-    u->to_head = s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_HEAD);
+    u->run = s->run;
+    u->heads = s->heads;
     u->responding = 0;
     u->remaining = 0;
     u->expect_seq = v.rcv_nxt;
@@ -170,12 +233,12 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     }
     s->picked = 0;
     if (c) {
-        c->requests++;
+        c->requests += s->run;
         c->request_bytes += len;
     }
     struct endpoint_counters *e = counters_of_endpoint(endpoint);
     if (e)
-        e->requests++;
+        e->requests += s->run;
     owner_leave(s);
     return SK_PASS;
 }

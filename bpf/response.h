@@ -16,7 +16,7 @@ static __always_inline int http_response(struct slot *s, __u32 n)
 {
     int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
     if (reason == HTTP1_OK)
-        reason = http1_response_body(&s->head, s->to_head, &s->framing);
+        reason = http1_response_body(&s->head, s->heads & 1, &s->framing);
     s->total = s->head.head_len + s->head.content_length;
     return reason;
 }
@@ -155,9 +155,14 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
         owner_leave(s); /* Interim: another head follows. */
         return SK_PASS;
     }
-    if (s->remaining)
-        owner_leave(s);
-    else
+    if (!s->remaining && s->run > 1) {
+        s->run--;
+        s->heads >>= 1;
+        s->responding = 0;
+    } else if (!s->remaining) {
         response_complete(ctx, s, d);
+        return SK_PASS;
+    }
+    owner_leave(s);
     return SK_PASS;
 }

@@ -33,7 +33,7 @@ int skein_parser(struct __sk_buff *ctx)
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, offset, avail);
     else
-        len = request_slice(ctx, s, owner, offset, avail);
+        len = request_slice(ctx, s, ref, owner, offset, avail);
     if (len > 0)
         s->slice_len = len;
     return len;

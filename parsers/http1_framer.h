@@ -69,6 +69,7 @@ enum http1_head_flags {
     HTTP1_F_INTERIM = 1 << 5,    /**< Response status 1xx: another response follows. */
     HTTP1_F_MINOR_0 = 1 << 6,    /**< Response: HTTP/1.0. */
     HTTP1_F_EXPECT = 1 << 7,     /**< Request: the client waits for 100 (Continue). */
+    HTTP1_F_SAFE = 1 << 8,       /**< Request: GET or HEAD. */
 };
 
 /** Longest run of bytes that is blanked out of a head. */
@@ -88,10 +89,10 @@ struct http1_head {
     unsigned short host_len;           /**< Request: without the port. */
     unsigned short status;             /**< Response: status code. */
     unsigned short fields;             /**< Field lines. */
-    unsigned char flags;               /**< enum http1_head_flags */
-    unsigned char reason;              /**< enum http1_reason, same as returned. */
+    unsigned short flags;              /**< enum http1_head_flags */
     unsigned short blank_off; /**< CRLF and field line to overwrite with spaces before the head is forwarded:
                                * they become whitespace behind the value of the field before. */
     unsigned short blank_len; /**< 0: none. */
-    unsigned char _pad[2];
+    unsigned char reason;     /**< enum http1_reason, same as returned. */
+    unsigned char _pad;
 };

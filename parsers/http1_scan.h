@@ -111,8 +111,10 @@ static inline int _http1_frame_method(const struct http1_window *w, struct http1
 
     if (len > HTTP1_METHOD_MAX)
         return HTTP1_METHOD;
+    if (len == 3 && m[0] == 'G' && m[1] == 'E' && m[2] == 'T')
+        out->flags |= HTTP1_F_SAFE;
     if (len == 4 && m[0] == 'H' && m[1] == 'E' && m[2] == 'A' && m[3] == 'D')
-        out->flags |= HTTP1_F_HEAD;
+        out->flags |= HTTP1_F_HEAD | HTTP1_F_SAFE;
     if (len == 5 && m[0] == 'T' && m[1] == 'R' && m[2] == 'A' && m[3] == 'C' && m[4] == 'E')
         return HTTP1_METHOD;
     if (len == 7 && m[0] == 'C' && m[1] == 'O' && m[2] == 'N' && m[3] == 'N' && m[4] == 'E' && m[5] == 'C' &&
@@ -149,7 +151,7 @@ static inline int _http1_frame_request(const struct http1_window *w, const struc
 /* 101 ends HTTP; 1xx and 204 have no framing fields (RFC 9110 section 8.6, RFC 9112 section 6.1). */
 static inline int _http1_frame_status(struct http1_head *out)
 {
-    unsigned char framing = out->flags & (HTTP1_F_HAS_LENGTH | HTTP1_F_CHUNKED);
+    unsigned int framing = out->flags & (HTTP1_F_HAS_LENGTH | HTTP1_F_CHUNKED);
 
     if (out->status == 204 || out->status == 304)
         out->flags |= HTTP1_F_NO_BODY;

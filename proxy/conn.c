@@ -81,7 +81,7 @@ static struct kept *_grow(struct kept *old, size_t need)
     return k;
 }
 
-static void _keep(struct conn *c, const char *data, size_t len)
+void conn_keep(struct conn *c, const char *data, size_t len)
 {
     struct kept *k = c->in;
     if (!len)
@@ -119,9 +119,9 @@ static void _offer(struct conn *c, const char *data, size_t len)
         size_t used = c->ops->input(c, data, len);
         if (c->dead)
             goto out;
-        _keep(c, data + used, len - used);
+        conn_keep(c, data + used, len - used);
     } else {
-        _keep(c, data, len);
+        conn_keep(c, data, len);
         c->pump_again = true;
     }
     while (c->pump_again && !c->dead && c->reading && c->in) {
@@ -222,7 +222,7 @@ void conn_resume(struct conn *c, const char *data, size_t len, int err)
 {
     c->leaving = false;
     if (!c->closing)
-        _keep(c, data, len);
+        conn_keep(c, data, len);
     if (err) {
         conn_pump(c); /* What came before the error may be a whole message. */
         if (!c->dead && c->closing)

@@ -140,6 +140,9 @@ void conn_read(struct conn *c, bool on);
 /** Waits for a non-blocking connect; output is queued meanwhile. */
 void conn_await_connect(struct conn *c);
 
+/** Keeps input that came another way, as though the socket had brought it now. Not inside of `input`. */
+void conn_keep(struct conn *c, const char *data, size_t len);
+
 /** Offers kept input to the owner again. Safe inside of callbacks. */
 void conn_pump(struct conn *c);
 

@@ -121,7 +121,7 @@ void exchange_done(struct exchange *x)
 {
     bool rest = x->state == EXCHANGE_REQUEST;
     bool close = rest || x->downstream_close;
-    if (x->upstream_keep && !rest)
+    if (x->upstream_keep && !x->upstream_spent && !rest)
         upstream_release(x);
     else
         upstream_drop(x);
@@ -191,6 +191,7 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
     bool stale = x->u && (x->u->reused || unsent);
     if (stale && !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried) {
         x->retried = true;
+        x->upstream_spent = false;
         stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
         upstream_drop(x);
         int r = _dispatch(x, true);

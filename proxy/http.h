@@ -81,7 +81,8 @@ struct exchange {
     struct http1_chunked resp_chunked;
     bool resp_encode;     /**< Chunk-encode what goes downstream. */
     bool resp_open_chunk; /**< As `open_chunk`, downstream. */
-    bool upstream_keep;   /**< The upstream connection survives this response. */
+    bool upstream_keep;   /**< The upstream connection survives this response... */
+    bool upstream_spent;  /**< ...but not if more requests were sent behind this one. */
     bool downstream_close;
     bool resp_bytes;    /**< Any byte came from the upstream connection. */
     bool want_donate;   /**< The kernel path lacked an idle upstream connection. */

@@ -57,6 +57,15 @@ static void _response(struct exchange *x, const struct slot *us)
     }
 }
 
+/* Where the outstanding request begins in the window: of a run, behind those that were answered. */
+static size_t _answered(const struct slot *ds, const struct slot *us)
+{
+    size_t at = 0;
+    for (unsigned i = us->run; i < ds->run; i++)
+        at += http1_head_end((const char *)ds->window.bytes + at, ds->total - at, 0);
+    return at;
+}
+
 void takeover(struct conn *down, struct conn *up, const struct slot *ds, const struct slot *us)
 {
     static _Thread_local struct http1_message m;
@@ -65,16 +74,21 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         .header_bytes = HTTP1_WINDOW, .header_count = HTTP1_FIELDS_MAX, .target_bytes = HTTP1_WINDOW};
     /* The window holds the outstanding request's head, and as much of its body as came with it:
      * programs frame no other while the lease lasts. */
-    const char *head = (const char *)ds->window.bytes, *body = NULL;
-    size_t head_len = ds->head.head_len, body_len = 0;
+    size_t at = _answered(ds, us), in_window = ds->window_len - at;
+    const char *head = (const char *)ds->window.bytes + at, *body = NULL;
+    size_t head_len = http1_head_end(head, in_window, 0);
     bool known = !http1_parse_request(head, head_len, &limits, &m);
-    if (ds->framing == HTTP1_FRAMED_LENGTH && ds->total <= ds->window_len) {
+    if (ds->framing == HTTP1_FRAMED_LENGTH && ds->total <= ds->window_len)
         body = head + head_len;
-        body_len = ds->total - head_len;
-    }
-    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body, body_len);
-    x->is_head = us->to_head;
+    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body,
+                                        us->run > 1 ? 0 : in_window - head_len);
+    x->is_head = us->heads & 1;
     _request(x, ds);
+    if (us->run > 1) {
+        /* Those behind it are sent again, one by one; they are safe to repeat. */
+        conn_keep(down, head + head_len, in_window - head_len);
+        x->upstream_spent = true;
+    }
     if (us->responding)
         _response(x, us);
     if (!us->responding && us->early && x->body == HTTP1_BODY_NONE) {

@@ -77,6 +77,9 @@
 /** Times that something may be held for one message: each costs memory that nobody accounts for. */
 #define HELD_PIECES_MAX 32
 
+/** Requests that a client pipelined and that go on together, as one slice. */
+#define RUN_MAX 32
+
 /** Slots that the lease field can name. */
 #define SLOTS_MAX ((1U << 18) - 1)
 
@@ -150,7 +153,7 @@ enum slot_protocol { SLOT_HTTP, SLOT_REDIS };
 /** What the parser found out for the verdict about the bytes it has cut off. */
 enum slice_kind {
     SLICE_PASS, /**< Into the socket's own queue, for userspace; `slice_reason` says why. */
-    SLICE_HEAD, /**< A head and as much of the body as is there. */
+    SLICE_HEAD, /**< A head and as much of the body as is there; or a run of requests without bodies. */
     SLICE_BODY, /**< Body bytes of the message at hand. */
 };
 
@@ -179,6 +182,8 @@ struct slot {
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
     __u32 slice_len;
+    __u32 heads;      /**< Of a run: bit i says that request i (upstream: of those outstanding) is HEAD. */
+    __u32 cluster;    /**< Downstream: where the request at hand goes. */
     __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
     __u8 protocol;    /**< enum slot_protocol */
@@ -187,7 +192,7 @@ struct slot {
     __u8 framing;    /**< enum http1_framing of the message at hand. */
     __s8 stop;       /**< enum http1_chunk_result: why a chunked body could not be walked further. */
     __u8 pieces;     /**< Times that something was held for the message at hand. */
-    __u8 to_head;    /**< Upstream: the outstanding request is HEAD. */
+    __u8 run;        /**< Downstream: requests in the run redirected last. Upstream: responses outstanding. */
     __u8 responding; /**< Upstream: the response's head was redirected. */
     __u8 early;      /**< Upstream: it sent something before it had the request. */
     __u8 aborted;    /**< Beyond help: to be reset. */
