@@ -113,7 +113,10 @@ static void _free_listener(struct conf_listener *listener)
         if (route->respond)
             free(route->respond->body);
         free(route->respond);
+        conf_free_head_edits(&route->request_headers);
+        conf_free_head_edits(&route->response_headers);
     }
+    free(listener->trusted_proxies);
     _free_secret(listener->redis.password);
     free(listener->redis.user);
     free(listener->routes);

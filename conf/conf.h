@@ -90,12 +90,48 @@ struct conf_respond {
     char *body; /**< NUL-terminated, never NULL. */
 };
 
+/** In which form servers are told who asks: bits. */
+enum conf_forwarded {
+    CONF_FORWARDED_OFF = 0,
+    CONF_X_FORWARDED_FOR = 1, /**< X-Forwarded-For and X-Forwarded-Proto. */
+    CONF_FORWARDED = 2,       /**< RFC 7239. */
+    CONF_FORWARDED_BOTH = CONF_X_FORWARDED_FOR | CONF_FORWARDED,
+};
+
+/** A header field: a token, and a value without controls and without whitespace around it. */
+struct conf_field {
+    char *name;
+    char *value;
+};
+
+/** Edits of a head, in the order in which they take place. */
+struct conf_head_edits {
+    char **remove;
+    size_t n_remove;
+    struct conf_field *set; /**< Instead of all fields with that name. */
+    size_t n_set;
+    struct conf_field *add; /**< One more line each. */
+    size_t n_add;
+};
+
 struct conf_route {
     char *host;                   /**< Lower case, without port; NULL = any. */
     char *path;                   /**< Exact path; NULL if path_prefix is used. */
     char *path_prefix;            /**< NULL if path is used; at least one of the two is given. */
     int cluster;                  /**< Index into conf.clusters, -1 with `respond`. */
     struct conf_respond *respond; /**< NULL with `cluster`. */
+
+    /* Only with `cluster`; the listener's defaults are in the first two. */
+    enum conf_forwarded forwarded; /**< CONF_FORWARDED_OFF. */
+    bool request_id;               /**< False. */
+    struct conf_head_edits request_headers;
+    struct conf_head_edits response_headers;
+};
+
+/** Addresses with the same first bits; IPv4 is inside of ::ffff:0:0/96. */
+struct conf_network {
+    uint8_t address[16]; /**< In network byte order, the bits behind the prefix zero. */
+    unsigned bits;       /**< 0 to 128. */
 };
 
 /** Towards Redis clients; zeroed in listeners of other protocols. */
@@ -115,6 +151,8 @@ struct conf_listener {
     unsigned line;             /**< Of its `address` in the file, for bind errors. */
     struct conf_route *routes; /**< First match wins; CONF_HTTP only, NULL otherwise. */
     size_t n_routes;
+    struct conf_network *trusted_proxies; /**< Peers whose word on the client counts; CONF_HTTP only. */
+    size_t n_trusted_proxies;
     int cluster; /**< Index into conf.clusters; -1 with CONF_HTTP. */
     struct conf_redis_listener redis;
 };
@@ -176,3 +214,15 @@ int conf_load(const char *file, FILE *err, struct conf **out);
 
 /** Frees a configuration and sets the pointer to NULL; accepts NULL. */
 void conf_free(struct conf **conf);
+
+/** Whether requests of a route, or their responses, do not go on as they came. */
+bool conf_route_edits(const struct conf_route *route);
+
+/** Whether one of the listener's trusted proxies has this address.
+ *
+ * @param address  16 bytes: IPv6, or IPv4 mapped into it.
+ */
+bool conf_trusts(const struct conf_listener *listener, const uint8_t *address);
+
+/** Whether `len` bytes are a token, as field names are (RFC 9110, 5.6.2). */
+bool conf_is_token(const char *text, size_t len);

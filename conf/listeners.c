@@ -23,6 +23,7 @@ static void _check_unique(struct conf_build *b, size_t index)
 static int _resolve_http(struct conf_build *b, size_t index)
 {
     const struct raw_listener *raw = &b->raw->listeners[index];
+    int r = conf_resolve_networks(b, index);
 
     if (raw->cluster)
         conf_error(b->errors, conf_path("listeners[%zu].cluster", index).text,
@@ -34,7 +35,7 @@ static int _resolve_http(struct conf_build *b, size_t index)
         conf_error(b->errors, conf_path("listeners[%zu].routes", index).text,
                    "missing, expected a list of at least 1 route");
 
-    return conf_resolve_routes(b, index);
+    return r ? r : conf_resolve_routes(b, index);
 }
 
 /** What a listener needs depends on its protocol. */
@@ -44,6 +45,7 @@ static int _resolve_protocol(struct conf_build *b, size_t index)
     case CONF_HTTP:
         return _resolve_http(b, index);
     case CONF_REDIS:
+        conf_refuse_header_keys(b, index);
         return conf_resolve_redis_listener(b, index);
     default:
         conf_error(b->errors, conf_path("listeners[%zu].protocol", index).text,

@@ -55,10 +55,30 @@ struct raw_respond {
     char *body;
 };
 
+struct raw_field {
+    char *name;
+    char *value;
+};
+
+struct raw_head_edits {
+    struct raw_field *set;
+    uint32_t set_count;
+    struct raw_field *add;
+    uint32_t add_count;
+    char **remove;
+    uint32_t remove_count;
+};
+
+enum raw_bool { RAW_FALSE, RAW_TRUE };
+
 struct raw_route {
     struct raw_match match;
     char *cluster;
     struct raw_respond *respond;
+    enum conf_forwarded *forwarded;
+    enum raw_bool *request_id;
+    struct raw_head_edits *request_headers;
+    struct raw_head_edits *response_headers;
 };
 
 struct raw_auth {
@@ -90,6 +110,10 @@ struct raw_listener {
     uint32_t routes_count;
     char *cluster;
     struct raw_redis_listener *redis;
+    enum conf_forwarded *forwarded;
+    enum raw_bool *request_id;
+    char **trusted_proxies;
+    uint32_t trusted_proxies_count;
 };
 
 struct raw_endpoint {

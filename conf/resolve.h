@@ -38,6 +38,18 @@ int conf_resolve_listeners(struct conf_build *build);
 /** Fills the routes of listener `index`. @return 0 or -ENOMEM. */
 int conf_resolve_routes(struct conf_build *build, size_t index);
 
+/** Fills what a route changes in heads, after its action. @return 0 or -ENOMEM. */
+int conf_resolve_headers(struct conf_build *build, size_t listener, size_t route);
+
+/** Fills the trusted proxies of listener `index`. @return 0 or -ENOMEM. */
+int conf_resolve_networks(struct conf_build *build, size_t index);
+
+/** Reports what a listener that is not for HTTP has of both. */
+void conf_refuse_header_keys(struct conf_build *build, size_t index);
+
+/** Frees what edits own. */
+void conf_free_head_edits(struct conf_head_edits *edits);
+
 /** Checks what concerns several parts: addresses bound twice, and loops of listeners. */
 void conf_check_relations(struct conf_build *build);
 

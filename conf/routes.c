@@ -151,6 +151,8 @@ int conf_resolve_routes(struct conf_build *b, size_t listener)
         _resolve_match(b, listener, i);
         _check_duplicate(b, listener, i);
         r = _resolve_action(b, listener, i);
+        if (!r)
+            r = conf_resolve_headers(b, listener, i);
     }
 
     return r;

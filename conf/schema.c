@@ -5,6 +5,8 @@
 #define ROUTES_MAX    4096
 #define CLUSTERS_MAX  4096
 #define ENDPOINTS_MAX 1024
+#define FIELDS_MAX    64
+#define NETWORKS_MAX  256
 
 #define REQUIRED CYAML_FLAG_POINTER
 #define OPTIONAL (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
@@ -16,6 +18,11 @@
 #define UINT(flags, type, key)   CYAML_FIELD_UINT_PTR(#key, flags, struct type, key)
 #define ENUM(type, key, strings)                                                                             \
     CYAML_FIELD_ENUM(#key, CHOICE, struct type, key, strings, CYAML_ARRAY_LEN(strings))
+#define ENUM_PTR(type, key, strings)                                                                         \
+    CYAML_FIELD_ENUM_PTR(#key, OPTIONAL | CYAML_FLAG_STRICT, struct type, key, strings,                      \
+                         CYAML_ARRAY_LEN(strings))
+#define SEQUENCE(type, key, entry, max)                                                                      \
+    CYAML_FIELD_SEQUENCE(#key, OPTIONAL, struct type, key, &(entry), 1, max)
 
 static const cyaml_strval_t _switches[] = {{"auto", CONF_AUTO}, {"on", CONF_ON}, {"off", CONF_OFF}};
 
@@ -41,6 +48,17 @@ static const cyaml_strval_t _hashes[] = {
 };
 
 static const cyaml_strval_t _on_ejected[] = {{"fail", CONF_EJECTED_FAIL}, {"move", CONF_EJECTED_MOVE}};
+
+static const cyaml_strval_t _forwarded[] = {{"off", CONF_FORWARDED_OFF},
+                                            {"x_forwarded_for", CONF_X_FORWARDED_FOR},
+                                            {"forwarded", CONF_FORWARDED},
+                                            {"both", CONF_FORWARDED_BOTH}};
+
+static const cyaml_strval_t _bools[] = {{"false", RAW_FALSE}, {"true", RAW_TRUE}};
+
+static const cyaml_schema_value_t _string_value = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
+};
 
 static const cyaml_schema_field_t _datapath[] = {
     ENUM(raw_datapath, kernel, _switches),     ENUM(raw_datapath, bypass, _switches),
@@ -85,10 +103,31 @@ static const cyaml_schema_field_t _respond[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t _field[] = {
+    STRING(REQUIRED, raw_field, name),
+    STRING(REQUIRED, raw_field, value),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t _field_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_field, _field),
+};
+
+static const cyaml_schema_field_t _head_edits[] = {
+    SEQUENCE(raw_head_edits, set, _field_value, FIELDS_MAX),
+    SEQUENCE(raw_head_edits, add, _field_value, FIELDS_MAX),
+    SEQUENCE(raw_head_edits, remove, _string_value, FIELDS_MAX),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t _route[] = {
     CYAML_FIELD_MAPPING("match", INLINE, struct raw_route, match, _match),
     STRING(OPTIONAL, raw_route, cluster),
     CYAML_FIELD_MAPPING_PTR("respond", OPTIONAL, struct raw_route, respond, _respond),
+    ENUM_PTR(raw_route, forwarded, _forwarded),
+    ENUM_PTR(raw_route, request_id, _bools),
+    CYAML_FIELD_MAPPING_PTR("request_headers", OPTIONAL, struct raw_route, request_headers, _head_edits),
+    CYAML_FIELD_MAPPING_PTR("response_headers", OPTIONAL, struct raw_route, response_headers, _head_edits),
     CYAML_FIELD_END,
 };
 
@@ -127,6 +166,9 @@ static const cyaml_schema_field_t _listener[] = {
     CYAML_FIELD_SEQUENCE("routes", OPTIONAL, struct raw_listener, routes, &_route_value, 1, ROUTES_MAX),
     STRING(OPTIONAL, raw_listener, cluster),
     CYAML_FIELD_MAPPING_PTR("redis", OPTIONAL, struct raw_listener, redis, _redis_listener),
+    ENUM_PTR(raw_listener, forwarded, _forwarded),
+    ENUM_PTR(raw_listener, request_id, _bools),
+    SEQUENCE(raw_listener, trusted_proxies, _string_value, NETWORKS_MAX),
     CYAML_FIELD_END,
 };
 

@@ -49,7 +49,8 @@ struct http1_field {
     uint8_t id;              /**< enum http1_field_id */
     bool hop_by_hop;         /**< Must not be forwarded: RFC 9110 7.6.1, also when
                               * named by Connection (end-to-end fields that a proxy
-                              * relies on, such as Host, are never marked). */
+                              * relies on, such as Host, are never marked); or a route
+                              * takes it away. */
 };
 
 enum http1_body {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "head_edit.h"
 #include "http.h"
 #include "kpath.h"
 #include "log.h"
@@ -303,9 +304,10 @@ static void _begin_respond(struct exchange *x, const struct http1_message *m)
 
 /* Writes the head as it goes upstream where a retry finds it. @return false if it does not
  * fit. */
-static bool _write_head(struct exchange *x, const char *head, const struct http1_message *m)
+static bool _write_head(struct exchange *x, const char *head, struct http1_message *m)
 {
-    size_t cap = m->head_len + m->n_fields + 512;
+    struct downstream *d = x->d;
+    size_t cap = m->head_len + m->n_fields + 512 + head_edit_room(x->route, HTTP1_REQUEST);
     if (x->replay_cap < cap) {
         char *p = realloc(x->replay, cap);
         if (!p)
@@ -313,7 +315,10 @@ static bool _write_head(struct exchange *x, const char *head, const struct http1
         x->replay = p;
         x->replay_cap = cap;
     }
-    x->replay_len = head_request(x->replay, x->replay_cap, head, m, x->endpoint->conf->address.text);
+    if (x->route)
+        peer_ask(&d->peer, d->c.fd);
+    x->replay_len = head_edit_request(x->replay, x->replay_cap, head, m, x->endpoint->conf->address.text,
+                                      x->route, x->route ? d->c.listener->rt->conf : NULL, &d->peer);
     x->replayable = x->replay_len > 0;
     return x->replayable;
 }
@@ -328,7 +333,7 @@ static const struct rt_endpoint *_endpoint(struct rt_cluster *c, uint32_t picked
     return runtime_pick(c);
 }
 
-static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m, uint32_t picked)
+static void _begin_proxy(struct exchange *x, const char *head, struct http1_message *m, uint32_t picked)
 {
     x->endpoint = _endpoint(x->cluster, picked);
     x->want_donate = picked != 0;
@@ -388,7 +393,7 @@ static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
 }
 
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
-                                const struct http1_message *m, const char *body, size_t body_len)
+                                struct http1_message *m, const char *body, size_t body_len)
 {
     struct exchange *x = _new(d);
     bool known = _adopt_cluster(x, u->c.endpoint);
@@ -403,7 +408,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
     return x;
 }
 
-void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m)
+void exchange_begin(struct downstream *d, const char *head, struct http1_message *m)
 {
     const struct conf_route *route = _route(d, head, m);
     struct exchange *x = _new(d);
@@ -421,6 +426,7 @@ void exchange_begin(struct downstream *d, const char *head, const struct http1_m
         _begin_respond(x, m);
     } else {
         x->cluster = &x->runtime->clusters[route->cluster];
+        x->route = conf_route_edits(route) ? route : NULL;
         _begin_proxy(x, head, m, picked);
     }
 }

@@ -2,28 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "head_writer.h"
 #include "http.h"
-
-struct writer {
-    char *at;
-    char *end;
-    bool overflow;
-};
-
-static void _put(struct writer *w, const char *data, size_t len)
-{
-    if ((size_t)(w->end - w->at) < len) {
-        w->overflow = true;
-        return;
-    }
-    memcpy(w->at, data, len);
-    w->at += len;
-}
-
-static void _puts(struct writer *w, const char *text)
-{
-    _put(w, text, strlen(text));
-}
 
 static void _field(struct writer *w, const char *head, const struct http1_field *f)
 {
@@ -31,12 +11,6 @@ static void _field(struct writer *w, const char *head, const struct http1_field 
     _put(w, ": ", 2);
     _put(w, head + f->value.off, f->value.len);
     _put(w, "\r\n", 2);
-}
-
-static size_t _finish(struct writer *w, const char *out)
-{
-    _put(w, "\r\n", 2);
-    return w->overflow ? 0 : (size_t)(w->at - out);
 }
 
 static bool _is_options(const char *head, const struct http1_message *m)

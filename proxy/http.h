@@ -11,6 +11,7 @@
 #include "conn.h"
 #include "parsers/http1_chunked.h"
 #include "parsers/http1_message.h"
+#include "peer.h"
 #include "runtime.h"
 
 struct worker;
@@ -20,6 +21,7 @@ struct downstream {
     struct conn c;
     struct exchange *x; /**< NULL between messages. */
     uint32_t scanned;   /**< Bytes of the head at hand already searched for its end. */
+    struct peer peer;   /**< Asked for when a request needs it. */
 };
 
 struct upstream {
@@ -51,6 +53,7 @@ struct exchange {
     struct rt_cluster *cluster;
     const struct rt_endpoint *endpoint;
     const struct conf_respond *respond;
+    const struct conf_route *route; /**< Its edits apply; NULL without, and for what began in the kernel. */
     enum exchange_state state;
 
     /* Request, as received. */
@@ -119,8 +122,9 @@ struct downstream *downstream_of(const struct conn *c);
 
 /* exchange.c -------------------------------------------------------------------------- */
 
-/** Begins an exchange with a parsed request; `head` stays valid during the call only. */
-void exchange_begin(struct downstream *d, const char *head, const struct http1_message *m);
+/** Begins an exchange with a parsed request, in which fields may be marked; `head` stays valid
+ * during the call only. */
+void exchange_begin(struct downstream *d, const char *head, struct http1_message *m);
 
 /** Makes an exchange out of one that began on the kernel path: both connections are bound. The caller sets
  * how far the body and the response are.
@@ -129,7 +133,7 @@ void exchange_begin(struct downstream *d, const char *head, const struct http1_m
  * @param body  The whole body for a retry, `body_len` bytes; NULL if there is one and it is not known.
  */
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
-                                const struct http1_message *m, const char *body, size_t body_len);
+                                struct http1_message *m, const char *body, size_t body_len);
 
 /** Feeds request body bytes. @return Bytes consumed. */
 size_t exchange_request_body(struct exchange *x, const char *data, size_t len);

@@ -41,6 +41,12 @@ static bool _applies(const struct conf_route *r, const char *host)
     return !r->host || (host && strcmp(r->host, host) == 0);
 }
 
+/* Whether the route's messages go on byte for byte, which is all that the programs can do. */
+static bool _is_forwarded_raw(const struct conf_route *r)
+{
+    return r->cluster >= 0 && !conf_route_edits(r);
+}
+
 /* What the ordered list says for paths that begin with `path` (or are it, if exact). */
 static uint32_t _answer(const struct runtime *rt, const struct conf_listener *l, const char *host,
                         const char *path, bool exact)
@@ -52,7 +58,7 @@ static uint32_t _answer(const struct runtime *rt, const struct conf_listener *l,
         bool match = r->path ? exact && strcmp(r->path, path) == 0
                              : strncmp(r->path_prefix, path, strlen(r->path_prefix)) == 0;
         if (match)
-            return r->cluster >= 0 ? rt->clusters[r->cluster].kernel_id : CLUSTER_USERSPACE;
+            return _is_forwarded_raw(r) ? rt->clusters[r->cluster].kernel_id : CLUSTER_USERSPACE;
     }
     return CLUSTER_USERSPACE;
 }
@@ -126,6 +132,17 @@ static bool _fits(const struct conf_listener *l)
             return false;
     }
     return true;
+}
+
+/* A listener that has nothing for the programs stays out of the tables, so that its connections are not
+ * promoted in vain. */
+static bool _has_work(const struct conf_listener *l)
+{
+    for (size_t i = 0; i < l->n_routes; i++) {
+        if (_is_forwarded_raw(&l->routes[i]))
+            return true;
+    }
+    return false;
 }
 
 static bool _has_hosts(const struct conf_listener *l)
@@ -206,6 +223,8 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
         int r;
         if (l->conf->protocol == CONF_REDIS)
             r = kernel_publish_redis(k, rt, l);
+        else if (!_has_work(l->conf))
+            r = 0;
         else
             r = _fits(l->conf) ? _publish_listener(k, rt, l, p) : -ENAMETOOLONG;
         if (r)

@@ -4,19 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "head_edit.h"
 #include "http.h"
 #include "worker.h"
 
 /* Puts a head downstream as it is forwarded. @return false if it does not fit. */
-static bool _put_head(struct exchange *x, const char *head, const struct http1_message *m, bool close,
-                      int framing)
+static bool _put_head(struct exchange *x, const char *head, struct http1_message *m, bool close, int framing)
 {
     char small[4096];
-    size_t cap = m->head_len + m->n_fields + 128;
+    size_t cap = m->head_len + m->n_fields + 128 + head_edit_room(x->route, HTTP1_RESPONSE);
     char *out = cap <= sizeof(small) ? small : malloc(cap);
     if (!out)
         abort();
-    size_t n = head_response(out, cap, head, m, close, framing);
+    size_t n = head_edit_response(out, cap, head, m, close, framing, x->route);
     conn_put(&x->d->c, out, n);
     if (out != small)
         free(out);
@@ -144,7 +144,8 @@ static void _put_last_chunk(struct exchange *x)
     conn_puts(&x->d->c, "0\r\n");
     for (int i = 0; i < n; i++) {
         const char *name = x->trailers + fields[i].name.off;
-        if (!http1_trailer_allowed(name, fields[i].name.len))
+        if (!http1_trailer_allowed(name, fields[i].name.len) ||
+            !head_edit_keeps_trailer(x->route, name, fields[i].name.len))
             continue;
         conn_put(&x->d->c, name, fields[i].name.len);
         conn_puts(&x->d->c, ": ");

@@ -297,7 +297,8 @@ class Client(Wire):
     """A raw HTTP client."""
 
     def __init__(self, address, deadline=DEADLINE, rcvbuf=None, source=None):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         if source:

@@ -81,6 +81,7 @@ static void _route(struct conf_route *r)
     else
         r->path = strdup(path);
     r->cluster = _random(8) ? (int)_random(CLUSTERS) : -1;
+    r->request_id = r->cluster >= 0 && _random(8) == 0;
     if (r->cluster < 0) {
         r->respond = calloc(1, sizeof(*r->respond));
         r->respond->status = 200;
@@ -136,7 +137,7 @@ static uint32_t _expected(struct runtime *rt, const struct rt_listener *l, const
 {
     size_t path_len = strcspn(path, "?");
     const struct conf_route *r = runtime_route(l, host, strcspn(host, ":"), path, path_len);
-    if (!r || r->cluster < 0 || rt->clusters[r->cluster].kernel_id == UINT32_MAX)
+    if (!r || r->cluster < 0 || conf_route_edits(r) || rt->clusters[r->cluster].kernel_id == UINT32_MAX)
         return 0;
     return rt->clusters[r->cluster].endpoints[0].id + 1;
 }

@@ -64,7 +64,7 @@ static void _listeners(void **state)
          "2: listeners[0].routes: missing, expected a list of at least 1 route"},
         {WEB "    cluster: c\n" CLUSTER("c", "127.0.0.1:1"),
          "8: listeners[1].endpoints: unknown key, expected one "
-         "of: name, address, protocol, routes, cluster, redis\n"
+         "of: name, address, protocol, routes, cluster, redis, forwarded, request_id, trusted_proxies\n"
          "8: listeners[1].address: missing, expected a string"},
         {WEB "    cluster: c\nclusters:\n" CLUSTER("c", "127.0.0.1:1"),
          "7: listeners[0].cluster: only for the protocols redis and tcp, expected routes that name a "

@@ -62,7 +62,7 @@ static void _structure(void **state)
         {"listeners:\n  - routes: []\n    adress: a\n",
          "2: listeners[0].routes: found 0 entries, expected at least 1\n"
          "3: listeners[0].adress: unknown key, expected one of: name, address, protocol, routes, cluster, "
-         "redis\n"
+         "redis, forwarded, request_id, trusted_proxies\n"
          "2: listeners[0].name: missing, expected a string\n"
          "2: listeners[0].address: missing, expected a string"},
         {ROUTES("      - { cluster: x }\n"),
