@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/probe.h"
 #include "skein.skel.h"
 
 /* Tests of one program share the loaded programs: verifying them takes longer than a test. */
@@ -25,18 +26,25 @@ struct kpath *bench_open_kpath(char *why, size_t len)
 {
     struct conf conf = {.workers = 1, .datapath = {.connections = BENCH_SLOTS}};
     struct kpath *k = NULL;
-    int r = kernel_open(&conf, &k, why, len);
-    /* Programs that load and then do not work are a failure, not a missing feature. */
-    if (r == -ENOTRECOVERABLE) {
-        printf("kernel path: %s\n", why);
-        exit(EXIT_FAILURE);
+    struct probe p = {0};
+    int r = kernel_open(&conf, &k, &p);
+    for (enum probe_guard g = 0; g < _GUARD_MAX; g++) {
+        const struct probe_check *c = probe_culprit(&p, g);
+        if (!c)
+            continue;
+        snprintf(why, len, "%s: %s", c->name, c->why);
+        /* Programs that load and then do not work are a failure, not a missing feature. */
+        if (!r || r == -ENOTRECOVERABLE) {
+            printf("kernel path (%s): %s\n", probe_guard_name(g), why);
+            exit(EXIT_FAILURE);
+        }
     }
     return r ? NULL : k;
 }
 
 int bench_run(const char *name, const struct CMUnitTest *tests, size_t n)
 {
-    char why[256];
+    char why[PROBE_WHY];
     _bench.k = bench_open_kpath(why, sizeof(why));
     if (!_bench.k) {
         printf("%s: skipped: %s\n", name, why);
