@@ -36,7 +36,9 @@ _on_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
     if (n > 0 && line[strcspn(line, "\n")] == '\n')
         line[strcspn(line, "\n")] = 0;
     log_debug("%s", line);
-    if (!strstr(line, "failed to load object") && !strstr(line, "BEGIN PROG"))
+    /* What only repeats that something failed says least. */
+    if (!strstr(line, "failed to load object") && !strstr(line, "failed to load BPF skeleton") &&
+        !strstr(line, "BEGIN PROG"))
         memcpy(_last_warning, line, sizeof(line));
     return 0;
 }

@@ -115,25 +115,31 @@ static void _buffers(int fd, int size)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
 }
 
-void wire_connect(struct wire *w, int near_buf, int far_buf)
+void wire_connect_over(int family, struct wire *w, int near_buf, int far_buf)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr *a = family == AF_INET6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4;
+    socklen_t len = family == AF_INET6 ? sizeof(a6) : sizeof(a4);
+    int one = 1, l = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     w->near = -1;
-    w->far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    w->far = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(l >= 0 && w->far >= 0);
     /* Accepted sockets inherit buffers and so the window that is announced. */
     _buffers(l, near_buf);
     _buffers(w->far, far_buf);
-    bool ok = !bind(l, (struct sockaddr *)&a, sizeof(a)) && !listen(l, 1) &&
-              !getsockname(l, (struct sockaddr *)&a, &len) && !connect(w->far, (struct sockaddr *)&a, len);
+    bool ok = !bind(l, a, len) && !listen(l, 1) && !getsockname(l, a, &len) && !connect(w->far, a, len);
     if (ok)
         w->near = accept4(l, NULL, NULL, SOCK_CLOEXEC);
     close(l);
     assert_true(w->near >= 0);
     setsockopt(w->far, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(w->near, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+void wire_connect(struct wire *w, int near_buf, int far_buf)
+{
+    wire_connect_over(AF_INET, w, near_buf, far_buf);
 }
 
 void wire_renew(struct bench *b, struct wire *w)

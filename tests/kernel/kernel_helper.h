@@ -78,6 +78,9 @@ struct kpath *bench_open_kpath(char *why, size_t len);
  * @param far_buf   The same for the outer end. */
 void wire_connect(struct wire *w, int near_buf, int far_buf);
 
+/** The same over AF_INET or AF_INET6. */
+void wire_connect_over(int family, struct wire *w, int near_buf, int far_buf);
+
 /** A connection with an initialised slot that is not in the map yet. */
 struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf);
 
