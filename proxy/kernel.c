@@ -96,13 +96,7 @@ static int _attach(struct kpath *k)
     return 0;
 }
 
-static const struct {
-    const char *program, *check;
-} _programs[] = {
-    {"skein_parser", "load_parser"},
-    {"skein_verdict", "load_verdict"},
-    {"skein_inspect", "load_inspect"},
-};
+static const char *const _programs[] = {"skein_parser", "skein_verdict", "skein_inspect"};
 
 #define PROGRAMS (sizeof(_programs) / sizeof(_programs[0]))
 
@@ -132,10 +126,10 @@ static void _judge_programs(struct kpath *k, bool loaded, struct probe *p)
     for (size_t i = 0; i < PROGRAMS; i++) {
         uint64_t start = probe_now();
         _last_warning[0] = 0;
-        int r = loaded ? 0 : _load_alone(k, _programs[i].program);
+        int r = loaded ? 0 : _load_alone(k, _programs[i]);
         if (r)
             _fail(r, why, sizeof(why), "loading it alone");
-        probe_add(p, _programs[i].check, GUARD_KERNEL, r ? PROBE_FAILED : PROBE_OK, r ? why : NULL,
+        probe_add(p, _programs[i], GUARD_KERNEL, r ? PROBE_FAILED : PROBE_OK, r ? why : NULL,
                   probe_now() - start);
     }
 }

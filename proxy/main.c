@@ -61,6 +61,8 @@ static int _parse(int argc, char **argv, struct arguments *a)
             return _bad_usage("unknown option or missing value: ", argv[optind - 1]);
         }
     }
+    if (a->json && strcmp(a->command, "probe") != 0)
+        return _bad_usage("--json is an option of probe", "");
     if (optind < argc)
         return _bad_usage("unexpected argument ", argv[optind]);
     return EXIT_OK;

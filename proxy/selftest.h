@@ -87,6 +87,15 @@ static inline bool selftest_owner_is(struct selftest *t, int side, uint64_t bits
     return (w & bits) == bits && !(w & OWNER_BUSY);
 }
 
+/** Has the programs show how far a side's socket is. @return Whether they do. */
+static inline bool selftest_inspect(struct selftest *t, int side)
+{
+    return kernel_inspect(t->k, (uint32_t)side) == 0;
+}
+
+/** Takes a connection out of the map as the daemon does. @return Whether it left. */
+bool selftest_leave(struct selftest *t, int side);
+
 /* Bytes ------------------------------------------------------------------------------- */
 
 bool selftest_send(int fd, const char *text);

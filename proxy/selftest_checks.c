@@ -48,36 +48,6 @@ static const char *_response(struct selftest *t)
     return NULL;
 }
 
-static bool _inspect(struct selftest *t, int side)
-{
-    return kernel_inspect(t->k, (uint32_t)side) == 0;
-}
-
-/* Whether the socket can be removed without loss; otherwise asks strparser to run once more. */
-static bool _may_leave(struct selftest *t, int side)
-{
-    const struct slot *s = selftest_slot(t, side);
-    int one = 1;
-    if (!_inspect(t, side) || !slot_settled(s))
-        return false;
-    if (s->copied_seq == s->parsed_seq && (s->stopped || s->rcv_nxt == s->parsed_seq))
-        return true;
-    setsockopt(t->near[side], SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
-    return false;
-}
-
-/* Takes a connection out of the map as the daemon does. @return Whether it left. */
-static bool _leave(struct selftest *t, int side)
-{
-    struct slot *s = selftest_slot(t, side);
-    __atomic_fetch_or(&s->owner, OWNER_USER | OWNER_FROZEN, __ATOMIC_ACQ_REL);
-    __atomic_fetch_and(&s->owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
-    if (!SELFTEST_UNTIL(selftest_owner_is(t, side, OWNER_USER) && _may_leave(t, side)))
-        return false;
-    kernel_remove(t->k, (uint32_t)side);
-    return true;
-}
-
 /* What all stand on ------------------------------------------------------------------- */
 
 static const char *_check_insert(struct selftest *t)
@@ -91,10 +61,10 @@ static const char *_check_inspect(struct selftest *t)
     const char *why = _begin(t);
     if (why)
         return why;
-    if (!_inspect(t, DOWN))
+    if (!selftest_inspect(t, DOWN))
         return "the inspecting program does not run";
     uint32_t before = s->write_seq;
-    if (!selftest_send(t->near[DOWN], "three") || !_inspect(t, DOWN) || s->write_seq != before + 5)
+    if (!selftest_send(t->near[DOWN], "three") || !selftest_inspect(t, DOWN) || s->write_seq != before + 5)
         return "a socket's sequence numbers are not found";
     return NULL;
 }
@@ -218,7 +188,7 @@ static const char *_check_sent_bytes(struct selftest *t)
     for (int side = DOWN; side <= UP; side++) {
         const struct slot *s = selftest_slot(t, side);
         size_t len = strlen(side == DOWN ? t->say->response : t->say->request);
-        if (!_inspect(t, side) || !s->tx_valid || s->redirected != len || s->tx_seq != s->write_seq)
+        if (!selftest_inspect(t, side) || !s->tx_valid || s->redirected != len || s->tx_seq != s->write_seq)
             return "redirected bytes can not be counted";
     }
     return NULL;
@@ -237,10 +207,11 @@ static const char *_check_passed_bytes(struct selftest *t)
     if (!selftest_send(t->far[DOWN], t->say->request) || !selftest_peeks(t->near[DOWN], t->say->request) ||
         !selftest_owner_is(t, DOWN, OWNER_USER) || s->passed != len)
         return "passed bytes can not be counted";
-    uint32_t reader = _inspect(t, DOWN) ? s->copied_seq : 0;
-    if (!selftest_peeks(t->near[DOWN], t->say->request) || !_inspect(t, DOWN) || s->copied_seq != reader)
+    uint32_t reader = selftest_inspect(t, DOWN) ? s->copied_seq : 0;
+    if (!selftest_peeks(t->near[DOWN], t->say->request) || !selftest_inspect(t, DOWN) ||
+        s->copied_seq != reader)
         return "copying passed bytes moves the reader";
-    if (!_leave(t, DOWN))
+    if (!selftest_leave(t, DOWN))
         return "a socket with passed bytes does not come to rest";
     if (!selftest_send(t->far[DOWN], t->say->request) || !selftest_arrives(t->near[DOWN], t->say->request))
         return "a socket that had passed bytes can not be read after it has left the map";
@@ -258,7 +229,7 @@ static const char *_give_up(struct selftest *t)
     if (!selftest_send(t->far[UP], t->say->response) || poll(&p, 1, (int)(SELFTEST_WAIT_NS / 1000000)) != 1 ||
         !selftest_owner_is(t, UP, OWNER_USER | OWNER_FROZEN))
         return "the parser can not give up";
-    if (!_inspect(t, UP) || s->copied_seq != s->parsed_seq)
+    if (!selftest_inspect(t, UP) || s->copied_seq != s->parsed_seq)
         return "giving up moves the reader";
     kernel_remove(t->k, UP);
     getsockopt(t->near[UP], SOL_SOCKET, SO_ERROR, &err, &len);
@@ -295,7 +266,7 @@ static const char *_eof(struct selftest *t, const char *message, size_t len)
         return strerror(errno);
     if (!SELFTEST_UNTIL(recv(t->near[UP], &byte, 1, MSG_DONTWAIT) == 0))
         return "the end of a connection does not show behind redirected bytes";
-    if (!_leave(t, DOWN))
+    if (!selftest_leave(t, DOWN))
         return "redirected bytes do not reach TCP's queue";
     shutdown(t->near[DOWN], SHUT_WR);
     /* Nothing more is sent: only what had left before the end can arrive. */
@@ -353,7 +324,7 @@ static const char *_check_slow_reader(struct selftest *t)
     if (!selftest_send(t->far[UP], head) || !_push_until_taken(t) ||
         u->slice_reason != FALLBACK_DOWNSTREAM_SLOW)
         return "a slow reader's backlog is not seen";
-    if (!_inspect(t, DOWN) || d->tx_seq - d->write_seq > SLOW_BUFFER + SLICE_MAX)
+    if (!selftest_inspect(t, DOWN) || d->tx_seq - d->write_seq > SLOW_BUFFER + SLICE_MAX)
         return "a slow reader's backlog is not bounded";
     return NULL;
 }

@@ -126,6 +126,30 @@ void selftest_close(struct selftest *t)
     memset(t->k->pools, 0, sizeof(*t->k->pools));
 }
 
+/* Whether the socket can be removed without loss; otherwise asks strparser to run once more. */
+static bool _may_leave(struct selftest *t, int side)
+{
+    const struct slot *s = selftest_slot(t, side);
+    int one = 1;
+    if (!selftest_inspect(t, side) || !slot_settled(s))
+        return false;
+    if (s->copied_seq == s->parsed_seq && (s->stopped || s->rcv_nxt == s->parsed_seq))
+        return true;
+    setsockopt(t->near[side], SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
+    return false;
+}
+
+bool selftest_leave(struct selftest *t, int side)
+{
+    struct slot *s = selftest_slot(t, side);
+    __atomic_fetch_or(&s->owner, OWNER_USER | OWNER_FROZEN, __ATOMIC_ACQ_REL);
+    __atomic_fetch_and(&s->owner, ~OWNER_LEASE_MASK, __ATOMIC_ACQ_REL);
+    if (!SELFTEST_UNTIL(selftest_owner_is(t, side, OWNER_USER) && _may_leave(t, side)))
+        return false;
+    kernel_remove(t->k, (uint32_t)side);
+    return true;
+}
+
 /* Bytes ------------------------------------------------------------------------------- */
 
 bool selftest_send(int fd, const char *text)

@@ -137,11 +137,6 @@ void wire_connect_over(int family, struct wire *w, int near_buf, int far_buf)
     setsockopt(w->near, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-void wire_connect(struct wire *w, int near_buf, int far_buf)
-{
-    wire_connect_over(AF_INET, w, near_buf, far_buf);
-}
-
 void wire_renew(struct bench *b, struct wire *w)
 {
     free(w->stash);

@@ -25,6 +25,9 @@ enum fault_kind {
     NO_VERDICT,
     BUFFER_IS_ENDLESS,
     NO_SECOND_INSERT,
+    SEQUENCE_IS_OFF,
+    REMOVAL_LOSES_BYTES,
+    URGENT_IS_NOT_SHOWN,
     HTTP_TABLE_IS_WRONG,
     HTTP_BODY_IS_TOO_LONG,
     REDIS_SLOT_IS_WRONG,
@@ -37,11 +40,18 @@ enum fault_kind {
 static enum fault_kind _fault;
 static uint64_t _inserted[256]; /* Cookies. */
 static size_t _n_inserted;
+static int _fds[BENCH_SLOTS]; /* By slot. */
 
 /* What goes wrong --------------------------------------------------------------------- */
 
 ssize_t __real_recv(int fd, void *buf, size_t len, int flags);
 ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags);
+ssize_t __real_send(int fd, const void *buf, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags);
+int __real_kernel_inspect(struct kpath *k, uint32_t slot);
+int __wrap_kernel_inspect(struct kpath *k, uint32_t slot);
+void __real_kernel_remove(struct kpath *k, uint32_t slot);
+void __wrap_kernel_remove(struct kpath *k, uint32_t slot);
 int __real_socket(int family, int type, int protocol);
 int __wrap_socket(int family, int type, int protocol);
 int __real_bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
@@ -62,6 +72,29 @@ ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags)
     if (_fault == READING_CONSUMES && len > 1)
         flags &= ~MSG_PEEK;
     return __real_recv(fd, buf, len, flags);
+}
+
+ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags)
+{
+    if (_fault == URGENT_IS_NOT_SHOWN)
+        flags &= ~MSG_OOB;
+    return __real_send(fd, buf, len, flags);
+}
+
+int __wrap_kernel_inspect(struct kpath *k, uint32_t slot)
+{
+    int r = __real_kernel_inspect(k, slot);
+    if (_fault == SEQUENCE_IS_OFF)
+        k->slots[slot].write_seq++;
+    return r;
+}
+
+void __wrap_kernel_remove(struct kpath *k, uint32_t slot)
+{
+    char lost[4096];
+    __real_kernel_remove(k, slot);
+    while (_fault == REMOVAL_LOSES_BYTES && __real_recv(_fds[slot], lost, sizeof(lost), MSG_DONTWAIT) > 0)
+        ;
 }
 
 int __wrap_socket(int family, int type, int protocol)
@@ -97,8 +130,12 @@ int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64
     uint32_t len = sizeof(info);
     assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
     struct kernel_listener l;
-    if (info.type == BPF_MAP_TYPE_SOCKMAP && (errno = _refuse((int)*(const uint64_t *)value)))
-        return -1;
+    if (info.type == BPF_MAP_TYPE_SOCKMAP) {
+        int socket = (int)*(const uint64_t *)value;
+        if ((errno = _refuse(socket)))
+            return -1;
+        _fds[*(const uint32_t *)key] = socket;
+    }
     if (_fault == NO_REDIS_COMMANDS && strcmp(info.name, "redis_commands") == 0)
         return 0;
     if (strcmp(info.name, "listeners") == 0) {
@@ -186,8 +223,14 @@ static void test_whole_path_off(void **state)
         enum fault_kind fault;
         const char *culprit;
     } cases[] = {
-        {PEEK_DOES_NOT_PARSE, "early_bytes"}, {READING_CONSUMES, "passed_bytes"}, {NO_TEST_RUN, "inspect"},
-        {BUFFER_IS_ENDLESS, "slow_reader"},   {NO_SECOND_INSERT, "reinsert"},
+        {PEEK_DOES_NOT_PARSE, "early_bytes"},
+        {READING_CONSUMES, "passed_bytes"},
+        {NO_TEST_RUN, "inspect"},
+        {BUFFER_IS_ENDLESS, "slow_reader"},
+        {NO_SECOND_INSERT, "reinsert"},
+        {SEQUENCE_IS_OFF, "sent_bytes"},
+        {REMOVAL_LOSES_BYTES, "give_up"},
+        {URGENT_IS_NOT_SHOWN, "urgent"},
     };
     struct probe p;
     (void)state;
@@ -199,7 +242,7 @@ static void test_whole_path_off(void **state)
         for (enum probe_guard g = 0; g < _GUARD_MAX; g++)
             _assert_culprit(&p, g, cases[i].culprit);
         /* Nobody waits for what follows. */
-        assert_int_equal(_find(&p, "urgent")->verdict, PROBE_SKIPPED);
+        assert_int_equal(_find(&p, "ipv6")->verdict, PROBE_SKIPPED);
     }
 }
 
@@ -225,9 +268,9 @@ static void test_program_that_does_not_load(void **state)
     assert_true(r && r != -ENOTRECOVERABLE);
     assert_null(k);
     _assert_culprit(&p, GUARD_KERNEL, "load");
-    assert_int_equal(_find(&p, "load_parser")->verdict, PROBE_OK);
-    assert_int_equal(_find(&p, "load_verdict")->verdict, PROBE_OK);
-    assert_int_equal(_find(&p, "load_inspect")->verdict, PROBE_FAILED);
+    assert_int_equal(_find(&p, "skein_parser")->verdict, PROBE_OK);
+    assert_int_equal(_find(&p, "skein_verdict")->verdict, PROBE_OK);
+    assert_int_equal(_find(&p, "skein_inspect")->verdict, PROBE_FAILED);
 }
 
 /* Whether this machine can connect over IPv6; without, nothing can be said of it. */
