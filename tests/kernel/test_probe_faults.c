@@ -32,6 +32,7 @@ enum fault_kind {
     HTTP_BODY_IS_TOO_LONG,
     REDIS_SLOT_IS_WRONG,
     NO_REDIS_COMMANDS,
+    REDIS_BODY_IS_TOO_LONG,
     NO_IPV6_INSERT,
     NO_IPV6,
     ONE_PROGRAM_DOES_NOT_LOAD,
@@ -142,7 +143,7 @@ int __wrap_bpf_map_update_elem(int fd, const void *key, const void *value, __u64
         memcpy(&l, value, sizeof(l));
         if (_fault == BUFFER_IS_ENDLESS)
             l.buffer = UINT32_MAX >> 1;
-        if (_fault == HTTP_BODY_IS_TOO_LONG && l.single)
+        if (_fault == (l.single ? HTTP_BODY_IS_TOO_LONG : REDIS_BODY_IS_TOO_LONG))
             l.body_bytes = 100;
         value = &l;
     }
@@ -319,6 +320,7 @@ static void test_one_feature_off(void **state)
         {HTTP_BODY_IS_TOO_LONG, "http_long", GUARD_HTTP},
         {REDIS_SLOT_IS_WRONG, "redis_command", GUARD_REDIS},
         {NO_REDIS_COMMANDS, "redis_command", GUARD_REDIS},
+        {REDIS_BODY_IS_TOO_LONG, "redis_long", GUARD_REDIS},
         {NO_IPV6_INSERT, "ipv6", GUARD_IPV6},
     };
     struct probe p;
