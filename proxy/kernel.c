@@ -136,6 +136,10 @@ static void _judge_programs(struct kpath *k, bool loaded, struct probe *p)
 
 static int _load(struct kpath *k, char *why, size_t why_len)
 {
+    k->conns = calloc(k->n_slots, sizeof(*k->conns));
+    k->gens = calloc(k->n_slots, sizeof(*k->gens));
+    if (!k->conns || !k->gens)
+        return _fail(-ENOMEM, why, why_len, "kernel path");
     k->skel = skein_bpf__open();
     if (!k->skel)
         return _fail(-errno, why, why_len, "opening the BPF object");
@@ -197,10 +201,6 @@ static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kp
     k->n_slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;
     k->n_workers = workers;
     k->n_endpoints = endpoints;
-    k->conns = calloc(k->n_slots, sizeof(*k->conns));
-    k->gens = calloc(k->n_slots, sizeof(*k->gens));
-    if (!k->conns || !k->gens)
-        abort();
     int r = _load_and_judge(k, p);
     if (!r)
         r = kernel_selftest(k, p);
