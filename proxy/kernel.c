@@ -15,6 +15,7 @@
 
 #include "kernel_internal.h"
 #include "log.h"
+#include "probe.h"
 #include "skein.skel.h"
 
 /* Endpoints that get pools: what is configured, with room for reloads. */
@@ -35,7 +36,9 @@ _on_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
     if (n > 0 && line[strcspn(line, "\n")] == '\n')
         line[strcspn(line, "\n")] = 0;
     log_debug("%s", line);
-    if (!strstr(line, "failed to load object") && !strstr(line, "BEGIN PROG"))
+    /* What only repeats that something failed says least. */
+    if (!strstr(line, "failed to load object") && !strstr(line, "failed to load BPF skeleton") &&
+        !strstr(line, "BEGIN PROG"))
         memcpy(_last_warning, line, sizeof(line));
     return 0;
 }
@@ -93,8 +96,50 @@ static int _attach(struct kpath *k)
     return 0;
 }
 
+static const char *const _programs[] = {"skein_parser", "skein_verdict", "skein_inspect"};
+
+#define PROGRAMS (sizeof(_programs) / sizeof(_programs[0]))
+
+/* Loads one program of the object without the others. */
+static int _load_alone(struct kpath *k, const char *name)
+{
+    struct bpf_program *prog;
+    k->skel = skein_bpf__open();
+    if (!k->skel)
+        return -errno;
+    bpf_object__for_each_program(prog, k->skel->obj)
+        bpf_program__set_autoload(prog, strcmp(bpf_program__name(prog), name) == 0);
+    int r = _size_maps(k);
+    if (!r)
+        r = skein_bpf__load(k->skel);
+    skein_bpf__destroy(k->skel);
+    k->skel = NULL;
+    return r;
+}
+
+/* The verdict on each program: after the object could not be loaded each is tried alone. */
+static void _judge_programs(struct kpath *k, bool loaded, struct probe *p)
+{
+    char why[PROBE_WHY];
+    if (!loaded)
+        skein_bpf__destroy(k->skel);
+    for (size_t i = 0; i < PROGRAMS; i++) {
+        uint64_t start = probe_now();
+        _last_warning[0] = 0;
+        int r = loaded ? 0 : _load_alone(k, _programs[i]);
+        if (r)
+            _fail(r, why, sizeof(why), "loading it alone");
+        probe_add(p, _programs[i], GUARD_KERNEL, r ? PROBE_FAILED : PROBE_OK, r ? why : NULL,
+                  probe_now() - start);
+    }
+}
+
 static int _load(struct kpath *k, char *why, size_t why_len)
 {
+    k->conns = calloc(k->n_slots, sizeof(*k->conns));
+    k->gens = calloc(k->n_slots, sizeof(*k->gens));
+    if (!k->conns || !k->gens)
+        return _fail(-ENOMEM, why, why_len, "kernel path");
     k->skel = skein_bpf__open();
     if (!k->skel)
         return _fail(-errno, why, why_len, "opening the BPF object");
@@ -135,23 +180,30 @@ static void _raise_memlock(void)
     setrlimit(RLIMIT_MEMLOCK, &l);
 }
 
-static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kpath **out, char *why,
-                 size_t why_len)
+static int _load_and_judge(struct kpath *k, struct probe *p)
+{
+    char why[PROBE_WHY];
+    uint64_t start = probe_now();
+    int r = _load(k, why, sizeof(why));
+    probe_add(p, "load", GUARD_KERNEL, r ? PROBE_FAILED : PROBE_OK, r ? why : NULL, probe_now() - start);
+    _judge_programs(k, k->socks_fd > 0, p);
+    return r;
+}
+
+static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kpath **out, struct probe *p)
 {
     struct kpath *k = calloc(1, sizeof(*k));
     if (!k)
-        return _fail(-ENOMEM, why, why_len, "kernel path");
+        abort();
     _last_warning[0] = 0;
     libbpf_set_print(_on_libbpf);
     _raise_memlock();
     k->n_slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;
     k->n_workers = workers;
     k->n_endpoints = endpoints;
-    k->conns = calloc(k->n_slots, sizeof(*k->conns));
-    k->gens = calloc(k->n_slots, sizeof(*k->gens));
-    int r = k->conns && k->gens ? _load(k, why, why_len) : _fail(-ENOMEM, why, why_len, "kernel path");
+    int r = _load_and_judge(k, p);
     if (!r)
-        r = kernel_selftest(k, why, why_len);
+        r = kernel_selftest(k, p);
     if (r) {
         kernel_close(&k);
         return r;
@@ -160,7 +212,7 @@ static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kp
     return 0;
 }
 
-int kernel_open(const struct conf *conf, struct kpath **out, char *why, size_t why_len)
+int kernel_open(const struct conf *conf, struct kpath **out, struct probe *p)
 {
     size_t endpoints = 0;
     for (size_t i = 0; i < conf->n_clusters; i++)
@@ -168,7 +220,7 @@ int kernel_open(const struct conf *conf, struct kpath **out, char *why, size_t w
     endpoints = endpoints * 2 < ENDPOINTS_MIN ? ENDPOINTS_MIN : endpoints * 2;
     if (endpoints > RUNTIME_ENDPOINTS_MAX)
         endpoints = RUNTIME_ENDPOINTS_MAX;
-    return _open(conf->datapath.connections, conf->workers, (uint32_t)endpoints, out, why, why_len);
+    return _open(conf->datapath.connections, conf->workers, (uint32_t)endpoints, out, p);
 }
 
 static void _free_published(struct published *p)
@@ -201,19 +253,11 @@ void kernel_close(struct kpath **kp)
     free(k);
 }
 
-int kernel_probe(FILE *out)
+void kernel_probe(struct probe *p)
 {
-    char why[256];
     struct kpath *k = NULL;
-    int r = _open(64, 1, 1, &k, why, sizeof(why));
-    if (r)
-        fprintf(out, "kernel path: unavailable: %s\n", why);
-    else
-        fprintf(out, "kernel path: available (programs load, self-test passed)\n");
-    fprintf(out, "bypass path: unavailable: not in this version\n");
-    fprintf(out, "userspace path: available\n");
+    _open(ENDPOINTS_MIN, 1, ENDPOINTS_MIN, &k, p);
     kernel_close(&k);
-    return r;
 }
 
 uint64_t slot_wait(struct slot *s)

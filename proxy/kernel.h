@@ -7,19 +7,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "conf/conf.h"
 #include "runtime.h"
 
 struct kpath;
+struct probe;
 
 /** Loads the programs and runs the self-test.
  *
- * @param why  Receives one line when the kernel path can not be used.
- * @return 0 or -errno.
+ * @param p  Receives the verdicts; zeroed by the caller. It says what must stay in userspace, too,
+ *           when the kernel path can be used otherwise.
+ * @return 0, -ENOTRECOVERABLE if the programs load and do not work, or another -errno.
  */
-int kernel_open(const struct conf *conf, struct kpath **out, char *why, size_t why_len);
+int kernel_open(const struct conf *conf, struct kpath **out, struct probe *p);
 
 /** Detaches and frees; accepts NULL. No worker may be running. */
 void kernel_close(struct kpath **k);
@@ -29,8 +30,8 @@ void kernel_close(struct kpath **k);
  * `k` may be NULL. */
 void kernel_publish(struct kpath *k, struct runtime *rt);
 
-/** Prints what this kernel offers. @return 0 if the kernel path is usable. */
-int kernel_probe(FILE *out);
+/** The same without a configuration, to see what this kernel offers, and closes it again. */
+void kernel_probe(struct probe *p);
 
 /** Sums the kernel path's counters over all CPUs. */
 struct kernel_listener_stats {

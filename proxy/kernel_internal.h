@@ -1,4 +1,4 @@
-/* The BPF object and its mapped memory, shared by kernel.c, publish.c, selftest.c and kpath.c. */
+/* The BPF object and its mapped memory, shared by kernel.c, publish.c, selftest*.c and kpath.c. */
 #pragma once
 
 #include <stdatomic.h>
@@ -11,6 +11,7 @@
 #include "skein/tables.h"
 
 struct conn;
+struct probe;
 struct skein_bpf;
 
 /** Listener and cluster table sizes. Indexes go round: a reload uses new ones, and what an
@@ -47,6 +48,7 @@ struct kpath {
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
     uint32_t *gens;      /**< By slot: generation to use next. */
     atomic_uint in_use;
+    uint32_t unsafe; /**< Bits by enum probe_guard: what the self-test has switched off. */
     int socks_fd;
     int cookies_fd;
 };
@@ -93,8 +95,12 @@ void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie);
 /** Cookie of a socket (SO_COOKIE). */
 uint64_t kernel_cookie(int fd);
 
-/** Runs the hazards that matter over loopback. @return 0, or -ENOTRECOVERABLE with `why`. */
-int kernel_selftest(struct kpath *k, char *why, size_t why_len);
+/** Runs the hazards that matter over loopback, adds their verdicts, and marks what is `unsafe`.
+ * @return 0, or -ENOTRECOVERABLE if the kernel path can not be used at all. */
+int kernel_selftest(struct kpath *k, struct probe *p);
+
+/** Whether the self-test has found the kernel path safe for such a connection. */
+bool kernel_trusts(const struct kpath *k, enum slot_protocol protocol, int fd);
 
 /** Fills the table of Redis commands that the kernel path takes. */
 int kernel_publish_commands(struct kpath *k);

@@ -64,6 +64,13 @@ static int _insert(struct conn *c)
     return 0;
 }
 
+/* What the self-test has switched off stays in userspace. */
+static bool _trusted(const struct conn *c)
+{
+    const struct kpath *k = c->worker->kpath->k;
+    return !k->unsafe || kernel_trusts(k, c->ops->protocol, c->fd);
+}
+
 /* Downstream -------------------------------------------------------------------------- */
 
 static bool _may_promote(const struct conn *c)
@@ -74,7 +81,8 @@ static bool _may_promote(const struct conn *c)
         c->out || c->in)
         return false;
     return c->reading && !c->kernel_refused &&
-           c->requests >= c->worker->runtime->conf->datapath.promote_after && c->requests >= c->promote_at;
+           c->requests >= c->worker->runtime->conf->datapath.promote_after && c->requests >= c->promote_at &&
+           _trusted(c);
 }
 
 void kpath_promote(struct conn *c)
@@ -164,7 +172,7 @@ void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
 bool kpath_donate(struct conn *c)
 {
     if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading ||
-        c->slot != SLOT_NONE)
+        c->slot != SLOT_NONE || !_trusted(c))
         return false;
     conn_push(c);
     struct kpath *k = c->worker->kpath->k;

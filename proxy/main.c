@@ -1,5 +1,7 @@
 /* Command line: run, check, probe, --version, --help. */
 #include <errno.h>
+#include <event2/buffer.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,21 +10,24 @@
 #include "conf/conf.h"
 #include "kernel.h"
 #include "log.h"
+#include "probe.h"
 #include "server.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-static const char _usage[] = "usage: skein run -c FILE [-l LEVEL]   serve; SIGTERM drains, SIGHUP reloads\n"
-                             "       skein check -c FILE            check a configuration: exit 0 or 2\n"
-                             "       skein probe                    show what this kernel offers\n"
-                             "       skein --version | --help\n"
-                             "\n"
-                             "  -c FILE   configuration (YAML)\n"
-                             "  -l LEVEL  error, warn, info (default) or debug\n";
+static const char _usage[] =
+    "usage: skein run -c FILE [-l LEVEL]   serve; SIGTERM drains, SIGHUP reloads\n"
+    "       skein check -c FILE            check a configuration: exit 0 or 2\n"
+    "       skein probe [--json]           test what this kernel offers: exit 0 if all of it\n"
+    "       skein --version | --help\n"
+    "\n"
+    "  -c FILE   configuration (YAML)\n"
+    "  -l LEVEL  error, warn, info (default) or debug\n";
 
 struct arguments {
     const char *command;
     const char *file;
+    bool json;
 };
 
 static int _bad_usage(const char *what, const char *arg)
@@ -33,15 +38,19 @@ static int _bad_usage(const char *what, const char *arg)
 
 static int _parse(int argc, char **argv, struct arguments *a)
 {
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
     int option;
     enum log_level level;
     a->command = argv[1];
     optind = 2;
     opterr = 0;
-    while ((option = getopt(argc, argv, "c:l:")) != -1) {
+    while ((option = getopt_long(argc, argv, "c:l:", options, NULL)) != -1) {
         switch (option) {
         case 'c':
             a->file = optarg;
+            break;
+        case 'j':
+            a->json = true;
             break;
         case 'l':
             if (log_parse_level(optarg, &level))
@@ -52,6 +61,8 @@ static int _parse(int argc, char **argv, struct arguments *a)
             return _bad_usage("unknown option or missing value: ", argv[optind - 1]);
         }
     }
+    if (a->json && strcmp(a->command, "probe") != 0)
+        return _bad_usage("--json is an option of probe", "");
     if (optind < argc)
         return _bad_usage("unexpected argument ", argv[optind]);
     return EXIT_OK;
@@ -84,6 +95,30 @@ static int _check(const struct arguments *a)
     return EXIT_OK;
 }
 
+/* @return EXIT_OK if nothing has to stay in userspace. */
+static int _probe(const struct arguments *a)
+{
+    struct probe p = {0};
+    kernel_probe(&p);
+    if (a->json) {
+        struct evbuffer *out = evbuffer_new();
+        if (!out)
+            abort();
+        probe_json(&p, out);
+        evbuffer_add_printf(out, "\n");
+        while (evbuffer_get_length(out) && evbuffer_write(out, STDOUT_FILENO) > 0)
+            ;
+        evbuffer_free(out);
+    } else {
+        probe_print(&p, stdout);
+    }
+    for (enum probe_guard g = 0; g < _GUARD_MAX; g++) {
+        if (!probe_available(&p, g))
+            return EXIT_FAILED;
+    }
+    return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -105,6 +140,6 @@ int main(int argc, char **argv)
     if (strcmp(a.command, "check") == 0)
         return _check(&a);
     if (strcmp(a.command, "probe") == 0)
-        return kernel_probe(stdout) ? EXIT_FAILED : EXIT_OK;
+        return _probe(&a);
     return _bad_usage("unknown command ", a.command);
 }

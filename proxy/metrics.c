@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "probe.h"
 #include "server.h"
 #include "skein/fallback.h"
 #include "stats.h"
@@ -240,6 +241,23 @@ static void _prometheus_clusters(struct server *s, struct evbuffer *out)
     }
 }
 
+/* Verdicts of the self-test; a check that was skipped proves nothing, and is no failure. */
+static void _prometheus_probe(const struct probe *p, struct evbuffer *out)
+{
+    static const enum probe_guard protocols[] = {GUARD_HTTP, GUARD_REDIS};
+    _type(out, "skein_probe_check", "gauge", "1 if a check of the self-test at start held; not if skipped.");
+    for (size_t i = 0; i < p->n; i++) {
+        const struct probe_check *c = &p->checks[i];
+        if (c->verdict != PROBE_SKIPPED)
+            evbuffer_add_printf(out, "skein_probe_check{check=\"%s\",guards=\"%s\"} %d\n", c->name,
+                                probe_guard_name(c->guards), c->verdict == PROBE_OK);
+    }
+    _type(out, "skein_path_available", "gauge", "1 if a path can carry a protocol's messages.");
+    for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++)
+        evbuffer_add_printf(out, "skein_path_available{path=\"kernel\",protocol=\"%s\"} %d\n",
+                            probe_guard_name(protocols[i]), probe_available(p, protocols[i]));
+}
+
 void metrics_prometheus(struct server *s, struct evbuffer *out)
 {
     _prometheus_listeners(s, out);
@@ -248,6 +266,7 @@ void metrics_prometheus(struct server *s, struct evbuffer *out)
     _prometheus_clusters(s, out);
     _type(out, "skein_kernel_path", "gauge", "1 if the kernel path is in use.");
     evbuffer_add_printf(out, "skein_kernel_path %d\n", server_kpath(s) != NULL);
+    _prometheus_probe(server_probe(s), out);
     _type(out, "skein_slots_in_use", "gauge", "Connections that have a slot on the kernel path.");
     evbuffer_add_printf(out, "skein_slots_in_use %u\n", kernel_slots(server_kpath(s)));
     _type(out, "skein_accept_failures_total", "counter", "Times that accepting paused for want of fds.");
@@ -318,5 +337,7 @@ void metrics_json(struct server *s, struct evbuffer *out)
         evbuffer_add_printf(out, "%s", id ? "," : "");
         _json_endpoint(out, &e);
     }
-    evbuffer_add_printf(out, "]}\n");
+    evbuffer_add_printf(out, "],\"probe\":");
+    probe_json(server_probe(s), out);
+    evbuffer_add_printf(out, "}\n");
 }

@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "listen.h"
 #include "log.h"
+#include "probe.h"
 #include "worker.h"
 
 struct server {
@@ -24,6 +25,7 @@ struct server {
     unsigned n_workers;
     unsigned n_started;
     struct kpath *kpath;
+    struct probe probe;
     struct admin *admin;
     struct event *signals[3];
     struct event *reload_retry;
@@ -45,6 +47,11 @@ unsigned server_connections(struct server *s)
 struct kpath *server_kpath(struct server *s)
 {
     return s->kpath;
+}
+
+const struct probe *server_probe(struct server *s)
+{
+    return &s->probe;
 }
 
 struct worker *server_worker(struct server *s, unsigned id)
@@ -217,20 +224,52 @@ static void _raise_fd_limit(void)
 
 /* Life -------------------------------------------------------------------------------- */
 
+static bool _configured(const struct conf *conf, int protocol)
+{
+    for (size_t i = 0; i < conf->n_listeners; i++) {
+        if ((int)conf->listeners[i].protocol == protocol)
+            return true;
+    }
+    return false;
+}
+
+/* Says what the self-test has switched off although the kernel path works otherwise.
+ * @return 0, or an error if the configuration insists on it. */
+static int _report_switched_off(struct server *s, const struct conf *conf)
+{
+    static const struct {
+        enum probe_guard guard;
+        int protocol; /**< -1: none of them, and nothing to insist on. */
+    } features[] = {{GUARD_HTTP, CONF_HTTP}, {GUARD_REDIS, CONF_REDIS}, {GUARD_IPV6, -1}};
+    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        const char *name = probe_guard_name(features[i].guard);
+        const struct probe_check *c = probe_culprit(&s->probe, features[i].guard);
+        if (!c)
+            continue;
+        if (conf->datapath.kernel == CONF_ON && _configured(conf, features[i].protocol))
+            return log_error_r(-ENOTRECOVERABLE,
+                               "kernel path (%s): off: check %s: %s; datapath.kernel is on, not starting",
+                               name, c->name, c->why);
+        log_warn("kernel path (%s): off: check %s: %s; userspace serves it", name, c->name, c->why);
+    }
+    return 0;
+}
+
 /* Opens the kernel path if the configuration wants it and this machine can. */
 static int _open_kernel(struct server *s, const struct conf *conf)
 {
-    char why[256];
     if (conf->datapath.kernel == CONF_OFF)
         return 0;
-    int r = kernel_open(conf, &s->kpath, why, sizeof(why));
+    int r = kernel_open(conf, &s->kpath, &s->probe);
     if (!r) {
         log_info("kernel path: on");
-        return 0;
+        return _report_switched_off(s, conf);
     }
+    const struct probe_check *c = probe_culprit(&s->probe, GUARD_KERNEL);
     if (conf->datapath.kernel == CONF_ON)
-        return log_error_r(r, "kernel path: off: %s; datapath.kernel is on, not starting", why);
-    log_warn("kernel path: off: %s; serving in userspace", why);
+        return log_error_r(r, "kernel path: off: check %s: %s; datapath.kernel is on, not starting", c->name,
+                           c->why);
+    log_warn("kernel path: off: check %s: %s; serving in userspace", c->name, c->why);
     return 0;
 }
 

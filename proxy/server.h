@@ -11,6 +11,7 @@
 #include "runtime.h"
 
 struct kpath;
+struct probe;
 struct server;
 struct worker;
 
@@ -27,6 +28,10 @@ int server_take_socket(struct server *s, unsigned worker, const struct rt_listen
 unsigned server_connections(struct server *s);
 
 struct kpath *server_kpath(struct server *s);
+
+/** What the self-test has found; not `ran` with `kernel: off`. */
+const struct probe *server_probe(struct server *s);
+
 struct worker *server_worker(struct server *s, unsigned id);
 unsigned server_workers(struct server *s);
 struct runtime *server_runtime(struct server *s);

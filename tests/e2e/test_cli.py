@@ -99,6 +99,7 @@ class CommandTest(unittest.TestCase):
 
     def test_wrong_usage(self):
         for args in ((), ("frobnicate",), ("run",), ("check",), ("check", "-c"), ("run", "--wrong"),
+                     ("check", "--json", "-c", "/dev/null"), ("probe", "-j"),
                      ("check", "-c", "/dev/null", "extra")):
             with self.subTest(args=args):
                 result = run_skein(*args)

@@ -162,14 +162,12 @@ void daemon_close(void)
     _worker.base = NULL;
 }
 
-struct node *daemon_add(bool upstream)
+struct node *daemon_offer(const struct wire *w, bool upstream)
 {
-    struct wire w;
     struct node *n = calloc(1, sizeof(*n));
     assert_true(n && _n_nodes < NODES);
-    wire_connect(&w, 0, 0);
-    n->far = w.far;
-    n->c.fd = w.near;
+    n->far = w->far;
+    n->c.fd = w->near;
     n->c.worker = &_worker;
     n->c.slot = SLOT_NONE;
     n->c.reading = true;
@@ -178,12 +176,20 @@ struct node *daemon_add(bool upstream)
     _nodes[_n_nodes++] = n;
     if (upstream) {
         n->c.pool_index = UINT32_MAX;
-        assert_true(kpath_donate(&n->c));
+        kpath_donate(&n->c);
     } else {
         n->c.listener = &_listener;
         kpath_promote(&n->c);
-        assert_true(n->c.kernel);
     }
+    return n;
+}
+
+struct node *daemon_add(bool upstream)
+{
+    struct wire w;
+    wire_connect(&w, 0, 0);
+    struct node *n = daemon_offer(&w, upstream);
+    assert_true(n->c.kernel);
     return n;
 }
 

@@ -35,6 +35,9 @@ void daemon_open(struct kpath *k, uint8_t protocol);
 /** Closes all connections, inner and outer ends. */
 void daemon_close(void);
 
+/** Makes a node of a connection and offers it to the kernel path, which need not take it. */
+struct node *daemon_offer(const struct wire *w, bool upstream);
+
 /** Connects a node and gives it to the kernel path. */
 struct node *daemon_add(bool upstream);
 

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/probe.h"
 #include "skein.skel.h"
 
 /* Tests of one program share the loaded programs: verifying them takes longer than a test. */
@@ -25,18 +26,25 @@ struct kpath *bench_open_kpath(char *why, size_t len)
 {
     struct conf conf = {.workers = 1, .datapath = {.connections = BENCH_SLOTS}};
     struct kpath *k = NULL;
-    int r = kernel_open(&conf, &k, why, len);
-    /* Programs that load and then do not work are a failure, not a missing feature. */
-    if (r == -ENOTRECOVERABLE) {
-        printf("kernel path: %s\n", why);
-        exit(EXIT_FAILURE);
+    struct probe p = {0};
+    int r = kernel_open(&conf, &k, &p);
+    for (enum probe_guard g = 0; g < _GUARD_MAX; g++) {
+        const struct probe_check *c = probe_culprit(&p, g);
+        if (!c)
+            continue;
+        snprintf(why, len, "%s: %s", c->name, c->why);
+        /* Programs that load and then do not work are a failure, not a missing feature. */
+        if (!r || r == -ENOTRECOVERABLE) {
+            printf("kernel path (%s): %s\n", probe_guard_name(g), why);
+            exit(EXIT_FAILURE);
+        }
     }
     return r ? NULL : k;
 }
 
 int bench_run(const char *name, const struct CMUnitTest *tests, size_t n)
 {
-    char why[256];
+    char why[PROBE_WHY];
     _bench.k = bench_open_kpath(why, sizeof(why));
     if (!_bench.k) {
         printf("%s: skipped: %s\n", name, why);
@@ -107,19 +115,20 @@ static void _buffers(int fd, int size)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
 }
 
-void wire_connect(struct wire *w, int near_buf, int far_buf)
+void wire_connect_over(int family, struct wire *w, int near_buf, int far_buf)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr *a = family == AF_INET6 ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4;
+    socklen_t len = family == AF_INET6 ? sizeof(a6) : sizeof(a4);
+    int one = 1, l = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     w->near = -1;
-    w->far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    w->far = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(l >= 0 && w->far >= 0);
     /* Accepted sockets inherit buffers and so the window that is announced. */
     _buffers(l, near_buf);
     _buffers(w->far, far_buf);
-    bool ok = !bind(l, (struct sockaddr *)&a, sizeof(a)) && !listen(l, 1) &&
-              !getsockname(l, (struct sockaddr *)&a, &len) && !connect(w->far, (struct sockaddr *)&a, len);
+    bool ok = !bind(l, a, len) && !listen(l, 1) && !getsockname(l, a, &len) && !connect(w->far, a, len);
     if (ok)
         w->near = accept4(l, NULL, NULL, SOCK_CLOEXEC);
     close(l);

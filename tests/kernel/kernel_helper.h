@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <cmocka.h>
 
@@ -74,9 +75,15 @@ struct kpath *bench_open_kpath(char *why, size_t len);
 /* Connections ------------------------------------------------------------------------- */
 
 /** Connects a loopback pair.
+ * @param family    AF_INET or AF_INET6.
  * @param near_buf  SO_RCVBUF and SO_SNDBUF of the inner end; 0: the system's.
  * @param far_buf   The same for the outer end. */
-void wire_connect(struct wire *w, int near_buf, int far_buf);
+void wire_connect_over(int family, struct wire *w, int near_buf, int far_buf);
+
+static inline void wire_connect(struct wire *w, int near_buf, int far_buf)
+{
+    wire_connect_over(AF_INET, w, near_buf, far_buf);
+}
 
 /** A connection with an initialised slot that is not in the map yet. */
 struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf);
