@@ -172,13 +172,11 @@ class OneConnectionTest(HeadersTest):
             for _ in range(3):
                 self.arrived(client, prefix)
         self.assertEqual(self.kernel_messages(), before)
-        for _ in range(40):  # after each fallback it waits twice as long
+        for _ in range(100):  # after each fallback it waits twice as long
             self.arrived(client, "/plain")
-        carried = self.kernel_messages() - before
-        if self.kernel == "on":
-            self.assertGreaterEqual(carried, 2)
-        else:
-            self.assertEqual(carried, 0)
+            if self.kernel_messages() - before >= 2:
+                break
+        self.assertEqual(self.kernel_messages() - before >= 2, self.kernel == "on")
 
     def test_pipelined(self):
         client = self.warm()

@@ -50,8 +50,10 @@ static inline struct loaded conf_load_file(const char *file)
 
 static inline struct loaded conf_load_bytes(const char *bytes, size_t len)
 {
-    FILE *f = fopen(CONF_FILE, "w");
+    FILE *f;
 
+    unlink(CONF_FILE); /* ext4 writes a file that was truncated and filled again to the disk at once. */
+    f = fopen(CONF_FILE, "w");
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, len, f), len);
     fclose(f);
