@@ -115,30 +115,31 @@ def length_value(a, line, cr):
 
 
 def connection_value(a, cr):
-    """Connection: a list of nothing but keep-alive and close, which may be empty."""
+    """Connection: nothing, or a list of keep-alive and close without empty elements."""
     bad = a.sink("CONNECTION")
     before = a.state("connection:")
+    comma = a.state("connection-,")
     keep = a.state("connection-keep-alive", count="PERSISTS")
     close = a.state("connection-close", count="CLOSES")
     after = a.state("connection-end")
-    a.on(before, OWS | {ord(",")}, before)
-    a.on(before, b"\r", cr)
     a.literal("keep", "keep-alive", before, keep, bad, fold=True)
     a.literal("close", "close", before, close, bad, fold=True)
-    a.on(before, VCHAR, bad)
-    a.on(before, b",", before)
-    a.on(before, b"kK", a.ids["keep:k"])
-    a.on(before, b"cC", a.ids["close:c"])
+    for s in (before, comma):
+        a.on(s, VALUE | {13}, bad)
+        a.on(s, OWS, s)
+        a.on(s, b"kK", a.ids["keep:k"])
+        a.on(s, b"cC", a.ids["close:c"])
+    a.on(before, b"\r", cr)
     for s in (keep, close, after):
         a.on(s, VALUE, bad)
         a.on(s, OWS, after)
-        a.on(s, b",", before)
+        a.on(s, b",", comma)
         a.on(s, b"\r", cr)
     return before
 
 
-def literal_value(a, cr, name, text, count, reason):
-    """OWS text OWS, and nothing else."""
+def literal_value(a, cr, name, text, count, reason, trailing=OWS):
+    """OWS text *trailing, and nothing else."""
     bad = a.sink(reason)
     before = a.state(f"{name}:", count=count)
     before_more = a.state(f"{name}-ows")
@@ -150,7 +151,7 @@ def literal_value(a, cr, name, text, count, reason):
         a.on(s, OWS, before_more)
         a.on(s, {ord(text[0].lower()), ord(text[0].upper())}, first)
     a.on(after, VALUE, bad)
-    a.on(after, OWS, after)
+    a.on(after, trailing, after)
     a.on(after, b"\r", cr)
     return before
 
@@ -252,7 +253,8 @@ def fields(a, line):
     actions = {
         "host": host_value(a, line, cr),
         "content-length": length_value(a, line, cr),
-        "transfer-encoding": literal_value(a, cr, "coding", "chunked", "CODINGS", "TRANSFER_ENCODING"),
+        # llhttp, of which many servers are made, knows no coding with a tab behind it.
+        "transfer-encoding": literal_value(a, cr, "coding", "chunked", "CODINGS", "TRANSFER_ENCODING", b" "),
         "connection": connection_value(a, cr),
         "keep-alive": keep_alive_value(a, line),
         "proxy-*": hop,

@@ -26,6 +26,9 @@
 /** Most field lines that the framer takes. */
 #define HTTP1_FRAMER_FIELDS 100
 
+/** Most Connection options that the framer takes: as many as the userspace parser. */
+#define HTTP1_FRAMER_OPTIONS 32
+
 /** Digits of a Content-Length that the framer takes at most. */
 #define HTTP1_FRAMER_DIGITS 18
 
@@ -231,6 +234,8 @@ static inline int _http1_frame_values(const struct http1_window *w, unsigned int
         return reason;
     if (out->fields > HTTP1_FRAMER_FIELDS)
         return HTTP1_FIELD_COUNT;
+    if (HTTP1_COUNT_PERSISTS(s->sum) + HTTP1_COUNT_CLOSES(s->sum) > HTTP1_FRAMER_OPTIONS)
+        return HTTP1_CONNECTION;
     return kind == HTTP1_RESPONSE ? _http1_frame_response(w, s, out) : _http1_frame_request(w, s, out);
 }
 

@@ -1,6 +1,9 @@
 /*
  * Differential fuzzing of the chunked framer: what it accepts llhttp must accept, with the same data
  * and the same end; and cutting the input must not change anything. The last byte says where to cut.
+ *
+ * And of the kernel path's walk: what it goes through the framer goes through with the same data; stopped
+ * at the end of any slice, the framer goes on from there to the same result.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -9,6 +12,7 @@
 #include <llhttp/llhttp.h>
 
 #include "parsers/http1_chunked.h"
+#include "tests/unit/http1_chunk_walk.h"
 
 #define CHECK(condition)                                                                                     \
     do {                                                                                                     \
@@ -132,6 +136,35 @@ static void _compare(const char *buf, const struct outcome *o)
         CHECK(err == HPE_OK);
 }
 
+/* The kernel path goes through slices of `step` bytes; what is not understood of one comes again with more
+ * behind it, if that may help. Up to `slices` of them; then userspace goes on. */
+static void _walk(const char *buf, size_t len, size_t step, size_t slices, const struct outcome *whole)
+{
+    static struct outcome o;
+    struct http1_walk w = {0};
+    struct http1_chunked c;
+    size_t there = 0, at = 0;
+    o.consumed = o.data_len = o.trailer_len = 0;
+    o.event = HTTP1_CHUNKED_MORE;
+    for (; slices && there < len && !w.chunks.done && w.stop == HTTP1_CHUNK_MORE; slices--) {
+        there = len - there < step ? len : there + step;
+        at += http1_walk(&w, buf + at, there - at, o.data, &o.data_len);
+        CHECK(at <= there && w.chunks.seen - w.chunks.left == o.data_len);
+        CHECK(at == there || w.chunks.done || w.stop != HTTP1_CHUNK_MORE || there - at < HTTP1_CHUNK_LINE);
+    }
+    o.consumed = at;
+    if (w.chunks.done) {
+        o.event = HTTP1_CHUNKED_END;
+    } else {
+        http1_chunked_resume(&c, w.chunks.begun, w.chunks.left);
+        _feed(&c, buf + at, len - at, &o);
+    }
+    CHECK(o.event == whole->event && o.consumed == whole->consumed);
+    CHECK(o.data_len == whole->data_len && memcmp(o.data, whole->data, o.data_len) == 0);
+    if (o.event != HTTP1_CHUNKED_ERROR)
+        CHECK(o.trailer_len == whole->trailer_len && memcmp(o.trailer, whole->trailer, o.trailer_len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct outcome whole;
@@ -142,6 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     _run(buf, size, size, &whole);
     if (whole.event != HTTP1_CHUNKED_ERROR)
         _compare(buf, &whole);
+    _walk(buf, size, 1u + data[size - 1] % 29, 1u + data[size - 1] / 29, &whole);
+    _walk(buf, size, 1u + data[size - 1] % 29, size, &whole);
+    _walk(buf, size, size, 1, &whole);
     _run(buf, size, 1u + data[size - 1] % 17, &cut);
     CHECK(cut.event == whole.event && cut.consumed == whole.consumed);
     if (whole.event == HTTP1_CHUNKED_ERROR)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -72,9 +73,9 @@ static ssize_t _recv_some(int fd, void *buf, size_t len)
     return -1;
 }
 
-void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line)
+/* Reads until `len` bytes have come or one is not as expected. @return Whether all are there. */
+static bool _read_all(int fd, const uint8_t *want, size_t len, const char *file, int line)
 {
-    const uint8_t *want = data;
     uint8_t buf[65536];
     size_t at = 0;
     while (at < len) {
@@ -83,14 +84,60 @@ void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int
         if (n <= 0) {
             print_error("%s:%d: %zu of %zu bytes, then %s (error of the socket: %d)\n", file, line, at, len,
                         n ? strerror(errno) : "EOF", socket_error(fd));
-            _fail(file, line);
+            return false;
         }
         if (memcmp(want + at, buf, (size_t)n)) {
             print_error("%s:%d: other bytes after %zu of %zu: '%.*s'\n", file, line, at, len, (int)n, buf);
-            _fail(file, line);
+            return false;
         }
         at += (size_t)n;
     }
+    return true;
+}
+
+void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line)
+{
+    if (!_read_all(fd, data, len, file, line))
+        _fail(file, line);
+}
+
+struct carry {
+    int fd;
+    const uint8_t *data;
+    size_t len, step;
+    bool ok;
+};
+
+static void *_carry(void *arg)
+{
+    struct carry *c = arg;
+    struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+    size_t end = 0, at = 0;
+    while (at < c->len) {
+        if (at == end) {
+            size_t step = c->step ? c->step : 1 + (at * 2654435761U) % 16384;
+            end = c->len - at < step ? c->len : at + step;
+        }
+        ssize_t n = send(c->fd, c->data + at, end - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && (errno != EAGAIN || poll(&p, 1, WAIT_MS) != 1))
+            return NULL;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    c->ok = true;
+    return NULL;
+}
+
+void carry_bytes_at(int from, int to, const void *data, size_t len, size_t step, const char *file, int line)
+{
+    struct carry c = {.fd = from, .data = data, .len = len, .step = step};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, _carry, &c), 0);
+    bool good = _read_all(to, data, len, file, line);
+    if (!good)
+        shutdown(from, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    if (!good || !c.ok)
+        _fail(file, line);
 }
 
 void expect_eof_at(int fd, const char *file, int line)

@@ -62,15 +62,26 @@ static void _fill_tables(struct kpath *k)
     k->clusters[0].len = 1;
 }
 
-void bench_buffer(struct bench *b, uint32_t buffer)
+static void _listener(struct bench *b, uint32_t buffer, uint64_t body_bytes)
 {
     uint32_t zero = 0;
     struct kernel_listener l = {.single = 1,
                                 .header_bytes = HTTP1_WINDOW,
                                 .header_count = HTTP1_WINDOW,
                                 .target_bytes = HTTP1_WINDOW,
+                                .body_bytes = body_bytes,
                                 .buffer = buffer};
     assert_int_equal(kernel_put(b->k->skel->maps.listeners, &zero, &l), 0);
+}
+
+void bench_buffer(struct bench *b, uint32_t buffer)
+{
+    _listener(b, buffer, 0);
+}
+
+void bench_limit(struct bench *b, uint64_t body_bytes)
+{
+    _listener(b, BENCH_BUFFER, body_bytes);
 }
 
 void bench_redis(struct bench *b, uint32_t buffer)
@@ -324,6 +335,14 @@ bool bench_leave(struct bench *b, struct wire *w)
         setsockopt(w->near, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
         return false;
     }
+    if (!gone && s->held) {
+        assert_int_equal(w->stash_len, 0);
+        free(w->stash);
+        w->stash = malloc(s->held);
+        assert_non_null(w->stash);
+        memcpy(w->stash, slot_held(s), s->held);
+        w->stash_len = s->held;
+    }
     kernel_remove(b->k, w->slot);
     if (w->upstream) {
         __atomic_fetch_and(&b->k->pools[0].idle[0], ~(1ULL << w->slot), __ATOMIC_ACQ_REL);
@@ -390,6 +409,21 @@ void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, s
     }
     w->received += copied;
     expect_bytes_at(w->near, (const char *)data + copied, len - copied, file, line);
+}
+
+void bench_expect_held_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
+                          int line)
+{
+    const struct slot *s = bench_slot(b, w);
+    if (!eventually(__atomic_load_n(&s->held, __ATOMIC_ACQUIRE) == len && !(slot_owner(s) & OWNER_BUSY))) {
+        print_error("%s:%d: %u bytes are held, not %zu; owner %llx\n", file, line, s->held, len,
+                    (unsigned long long)slot_owner(s));
+        _fail(file, line);
+    }
+    if (memcmp(slot_held(s), data, len)) {
+        print_error("%s:%d: other bytes are held\n", file, line);
+        _fail(file, line);
+    }
 }
 
 bool bench_drained(struct bench *b, const struct wire *w)

@@ -104,6 +104,9 @@ void bench_close(struct bench *b, struct wire *w);
 /** Makes listener 0 queue `buffer` bytes at most. */
 void bench_buffer(struct bench *b, uint32_t buffer);
 
+/** Makes listener 0 refuse longer request bodies; 0: none is. */
+void bench_limit(struct bench *b, uint64_t body_bytes);
+
 /** Makes listener 0 one for Redis, over one shard with endpoint 0. */
 void bench_redis(struct bench *b, uint32_t buffer);
 
@@ -170,6 +173,11 @@ bool bench_passed(struct bench *b, const struct wire *w);
 void bench_expect_passed_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
                             int line);
 
+/** strparser holds exactly these bytes, and the slot shows them. */
+#define bench_expect_held(b, w, data, len) bench_expect_held_at(b, w, data, len, __FILE__, __LINE__)
+void bench_expect_held_at(struct bench *b, struct wire *w, const void *data, size_t len, const char *file,
+                          int line);
+
 /* Bytes ------------------------------------------------------------------------------- */
 
 /** Sends everything, waiting for room. */
@@ -180,6 +188,12 @@ void send_text(int fd, const char *text);
 #define expect_bytes(fd, data, len) expect_bytes_at(fd, data, len, __FILE__, __LINE__)
 #define expect_text(fd, text)       expect_bytes_at(fd, text, strlen(text), __FILE__, __LINE__)
 void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line);
+
+/** Sends bytes in pieces of `step` (0: of changing size) by a thread of its own, and expects them, and
+ * nothing else, on the other side. */
+#define carry_bytes(from, to, data, len, step) carry_bytes_at(from, to, data, len, step, __FILE__, __LINE__)
+#define carry_text(from, to, text)             carry_bytes_at(from, to, text, strlen(text), 0, __FILE__, __LINE__)
+void carry_bytes_at(int from, int to, const void *data, size_t len, size_t step, const char *file, int line);
 
 /** The end of the stream is what can be read next. */
 #define expect_eof(fd) expect_eof_at(fd, __FILE__, __LINE__)

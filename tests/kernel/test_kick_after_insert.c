@@ -60,13 +60,28 @@ static void test_several_segments_before_insert(void **state)
 static void test_partial_head_before_insert(void **state)
 {
     struct bench *b = *state;
-    struct wire *down = bench_pair(b, false, 0, 0);
-    bench_up(b);
+    struct wire *up = bench_up(b), *down = bench_pair(b, false, 0, 0);
     send_bytes(down->far, PLAIN_REQUEST, 9);
     await(_has_bytes(down->near, 9));
     bench_insert(b, down);
-    bench_expect_passed(b, down, PLAIN_REQUEST, 9);
-    assert_int_equal(bench_reason(b, HTTP1_MORE), 1);
+    bench_expect_held(b, down, PLAIN_REQUEST, 9);
+    send_text(down->far, PLAIN_REQUEST + 9);
+    expect_text(up->far, PLAIN_REQUEST);
+    send_text(up->far, PLAIN_RESPONSE);
+    expect_text(down->far, PLAIN_RESPONSE);
+}
+
+static void test_refused_head_before_insert(void **state)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nTE: trailers\r\n\r\n";
+    struct bench *b = *state;
+    struct wire *down = bench_pair(b, false, 0, 0);
+    bench_up(b);
+    send_text(down->far, request);
+    await(_has_bytes(down->near, strlen(request)));
+    bench_insert(b, down);
+    bench_expect_passed(b, down, request, strlen(request));
+    assert_int_equal(bench_reason(b, HTTP1_HOP_FIELD), 1);
 }
 
 static void test_unsolicited_bytes_before_insert(void **state)
@@ -150,9 +165,13 @@ static void test_fin_during_insert(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_bytes_before_insert),        BENCH_TEST(test_several_segments_before_insert),
-        BENCH_TEST(test_partial_head_before_insert), BENCH_TEST(test_unsolicited_bytes_before_insert),
-        BENCH_TEST(test_fin_before_insert),          BENCH_TEST(test_bytes_and_fin_before_insert),
+        BENCH_TEST(test_bytes_before_insert),
+        BENCH_TEST(test_several_segments_before_insert),
+        BENCH_TEST(test_partial_head_before_insert),
+        BENCH_TEST(test_refused_head_before_insert),
+        BENCH_TEST(test_unsolicited_bytes_before_insert),
+        BENCH_TEST(test_fin_before_insert),
+        BENCH_TEST(test_bytes_and_fin_before_insert),
         BENCH_TEST(test_fin_during_insert),
     };
     return BENCH_MAIN("kick_after_insert", tests);

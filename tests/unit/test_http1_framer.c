@@ -30,25 +30,52 @@ static int _frame(const char *text, size_t len, unsigned kind)
     return reason;
 }
 
+static void _compare_request(const char *text, size_t len)
+{
+    bool chunked = head.flags & HTTP1_F_CHUNKED, length = head.flags & HTTP1_F_HAS_LENGTH;
+    assert_int_equal(http1_parse_request(text, len, &limits, &msg), 0);
+    assert_int_equal(head.target_off, msg.target.off);
+    assert_int_equal(head.target_len, msg.target.len);
+    assert_int_equal(head.path_len, msg.path_len);
+    assert_int_equal(head.host_off, msg.host.off);
+    assert_int_equal(head.host_len, msg.host.len);
+    assert_int_equal(!!(head.flags & HTTP1_F_HEAD), msg.is_head);
+    assert_int_equal(!!(head.flags & HTTP1_F_EXPECT), msg.expect_100);
+    assert_int_equal(msg.body, chunked ? HTTP1_BODY_CHUNKED : length ? HTTP1_BODY_LENGTH : HTTP1_BODY_NONE);
+    assert_false(msg.close);
+}
+
+/* What the kernel path makes of a response is what userspace makes of it. */
+static void _compare_response(const char *text, size_t len, bool to_head)
+{
+    struct http1_head h = head;
+    unsigned char framing;
+    int reason = http1_response_body(&h, to_head, &framing);
+    assert_int_equal(http1_parse_response(text, len, &limits, to_head, &msg), 0);
+    assert_int_equal(head.status, msg.status);
+    assert_int_equal(!!(head.flags & HTTP1_F_MINOR_0), msg.minor == 0);
+    assert_int_equal(framing == HTTP1_FRAMED_CHUNKED, msg.body == HTTP1_BODY_CHUNKED);
+    assert_int_equal(framing == HTTP1_FRAMED_CLOSE, msg.body == HTTP1_BODY_CLOSE);
+    if (framing == HTTP1_FRAMED_LENGTH)
+        assert_int_equal(h.content_length, msg.body == HTTP1_BODY_LENGTH ? msg.content_length : 0);
+    /* A head whose connection ends goes out as it is only if that end frames the body. */
+    assert_true(reason == HTTP1_OK || reason == HTTP1_CONNECTION);
+    if (msg.minor == 1)
+        assert_int_equal(reason != HTTP1_OK, msg.close && msg.body != HTTP1_BODY_CLOSE);
+}
+
 /* Both parsers on one head that the framer accepts. */
 static void _compare(const char *text, size_t len, unsigned kind)
 {
     assert_int_equal(head.head_len, len);
     if (kind == HTTP1_REQUEST) {
-        assert_int_equal(http1_parse_request(text, len, &limits, &msg), 0);
-        assert_int_equal(head.target_off, msg.target.off);
-        assert_int_equal(head.target_len, msg.target.len);
-        assert_int_equal(head.path_len, msg.path_len);
-        assert_int_equal(head.host_off, msg.host.off);
-        assert_int_equal(head.host_len, msg.host.len);
-        assert_int_equal(!!(head.flags & HTTP1_F_HEAD), msg.is_head);
+        _compare_request(text, len);
     } else {
-        assert_int_equal(http1_parse_response(text, len, &limits, false, &msg), 0);
-        assert_int_equal(head.status, msg.status);
+        _compare_response(text, len, true);
+        _compare_response(text, len, false);
     }
     assert_int_equal(head.fields, msg.n_fields);
     assert_int_equal(head.content_length, msg.content_length);
-    assert_false(msg.close);
 }
 
 static void _run_cases(const struct http1_case *cases, size_t n, unsigned kind)
@@ -128,6 +155,82 @@ static void test_status_flags(void **state)
     assert_int_equal(head.flags, 0);
 }
 
+struct body_case {
+    const char *text;
+    bool to_head;
+    int reason;
+    unsigned char framing;
+    unsigned content_length;
+};
+
+static const struct body_case body_cases[] = {
+    {"HTTP/1.1 200 x\r\nContent-Length: 5\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_LENGTH, 5},
+    {"HTTP/1.1 200 x\r\nContent-Length: 5\r\n\r\n", true, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 304 x\r\nContent-Length: 5\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 204 x\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 100 x\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_CHUNKED, 0},
+    {"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n", true, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 200 x\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_CLOSE, 0},
+    {"HTTP/1.1 200 x\r\n\r\n", true, HTTP1_OK, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_CLOSE, 0},
+    {"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n", true, HTTP1_CONNECTION, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n", false, HTTP1_CONNECTION, HTTP1_FRAMED_LENGTH, 0},
+    {"HTTP/1.1 200 x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n", false, HTTP1_CONNECTION,
+     HTTP1_FRAMED_LENGTH, 5},
+    {"HTTP/1.1 200 x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n", false, HTTP1_CONNECTION,
+     HTTP1_FRAMED_CHUNKED, 0},
+    /* An HTTP/1.0 server keeps the connection only if it says so. */
+    {"HTTP/1.0 200 x\r\n\r\n", false, HTTP1_OK, HTTP1_FRAMED_CLOSE, 0},
+    {"HTTP/1.0 200 x\r\nContent-Length: 5\r\n\r\n", false, HTTP1_CONNECTION, HTTP1_FRAMED_LENGTH, 5},
+    {"HTTP/1.0 200 x\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\n", false, HTTP1_OK,
+     HTTP1_FRAMED_LENGTH, 5},
+    {"HTTP/1.0 200 x\r\nConnection: keep-alive, close\r\nContent-Length: 5\r\n\r\n", false, HTTP1_CONNECTION,
+     HTTP1_FRAMED_LENGTH, 5},
+    {"HTTP/1.0 304 x\r\n\r\n", false, HTTP1_CONNECTION, HTTP1_FRAMED_LENGTH, 0},
+};
+
+static void test_response_body(void **state)
+{
+    for (size_t i = 0; i < sizeof(body_cases) / sizeof(*body_cases); i++) {
+        const struct body_case *c = &body_cases[i];
+        unsigned char framing = 0xff;
+        assert_int_equal(_frame(c->text, strlen(c->text), HTTP1_RESPONSE), HTTP1_OK);
+        _compare(c->text, strlen(c->text), HTTP1_RESPONSE);
+        int reason = http1_response_body(&head, c->to_head, &framing);
+        if (reason != c->reason || framing != c->framing || head.content_length != c->content_length)
+            fail_msg("case %zu: reason %d, framing %d, length %llu: %s", i, reason, framing,
+                     head.content_length, c->text);
+    }
+}
+
+/* Blanks what the framer says and compares with what should be left. */
+static void _blank(const char *text, unsigned kind, const char *expected)
+{
+    char buf[512];
+    size_t len = strlen(text);
+    assert_int_equal(_frame(text, len, kind), HTTP1_OK);
+    assert_true(head.blank_len <= HTTP1_BLANK_MAX && head.blank_off + head.blank_len < head.head_len);
+    memcpy(buf, text, len + 1);
+    memset(buf + head.blank_off, ' ', head.blank_len);
+    assert_string_equal(buf, expected);
+}
+
+static void test_blank_spans(void **state)
+{
+#define Q "GET / HTTP/1.1\r\nHost: h"
+    _blank(Q "\r\nA: b\r\n\r\n", HTTP1_REQUEST, Q "\r\nA: b\r\n\r\n");
+    assert_int_equal(head.blank_len, 0);
+    _blank(Q "\r\nKeep-Alive: 5\r\n\r\n", HTTP1_REQUEST, Q "               \r\n\r\n");
+    _blank(Q "\r\nkeep-alive:\r\nA: b\r\n\r\n", HTTP1_REQUEST, Q "             \r\nA: b\r\n\r\n");
+    _blank(Q "\r\nA:\r\nKeep-Alive: 5\r\n\r\n", HTTP1_REQUEST, Q "\r\nA:               \r\n\r\n");
+#undef Q
+    _blank("HTTP/1.1 200 OK\r\nKeep-Alive: 5\r\nA: b\r\n\r\n", HTTP1_RESPONSE,
+           "HTTP/1.1 200 OK               \r\nA: b\r\n\r\n");
+    _blank("HTTP/1.1 200 \r\nKeep-Alive: 5\r\n\r\n", HTTP1_RESPONSE, "HTTP/1.1 200                \r\n\r\n");
+}
+
 /* A request of exactly `total` bytes. */
 static size_t _padded(char *buf, size_t total)
 {
@@ -167,6 +270,38 @@ static void test_counters_do_not_overflow(void **state)
     assert_int_equal(_flood("host:a\r\n"), HTTP1_FIELD_COUNT);
     assert_int_equal(_flood("content-length:1\r\n"), HTTP1_CONTENT_LENGTH);
     assert_int_equal(_flood("connection:keep-alive\r\n"), HTTP1_CONNECTION);
+    assert_int_equal(_flood("transfer-encoding:chunked\r\n"), HTTP1_TRANSFER_ENCODING);
+    assert_int_equal(_flood("keep-alive:\r\n"), HTTP1_HOP_FIELD);
+    assert_int_equal(_flood("expect:100-continue\r\n"), HTTP1_EXPECT);
+}
+
+/* As many Connection options as the userspace parser takes, on one line or several. */
+static void test_option_limit(void **state)
+{
+    char buf[HTTP1_WINDOW];
+    for (int extra = 0; extra < 2; extra++) {
+        size_t n = (size_t)sprintf(buf, "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive");
+        for (int i = 1; i < HTTP1_FRAMER_OPTIONS + extra; i++)
+            n += (size_t)sprintf(buf + n, i % 3 ? ",keep-alive" : "\r\nConnection: keep-alive");
+        n += (size_t)sprintf(buf + n, "\r\n\r\n");
+        assert_int_equal(_frame(buf, n, HTTP1_REQUEST), extra ? HTTP1_CONNECTION : HTTP1_OK);
+        if (!extra)
+            _compare(buf, n, HTTP1_REQUEST);
+    }
+}
+
+/* A full window of options in one list: its counter must not wrap into another's. */
+static void test_option_counters(void **state)
+{
+    static const char *const options[] = {"close", "keep-alive"};
+    char buf[HTTP1_WINDOW];
+    for (size_t k = 0; k < 2; k++) {
+        size_t n = (size_t)sprintf(buf, "HTTP/1.1 200 x\r\nConnection:%s", options[k]);
+        while (n + 16 < sizeof(buf))
+            n += (size_t)sprintf(buf + n, ",%s", options[k]);
+        n += (size_t)sprintf(buf + n, "\r\n\r\n");
+        assert_int_equal(_frame(buf, n, HTTP1_RESPONSE), HTTP1_CONNECTION);
+    }
 }
 
 static void test_field_limit(void **state)
@@ -197,8 +332,12 @@ int main(void)
         cmocka_unit_test(test_following_bytes_are_not_read),
         cmocka_unit_test(test_spans),
         cmocka_unit_test(test_status_flags),
+        cmocka_unit_test(test_response_body),
+        cmocka_unit_test(test_blank_spans),
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_counters_do_not_overflow),
+        cmocka_unit_test(test_option_limit),
+        cmocka_unit_test(test_option_counters),
         cmocka_unit_test(test_field_limit),
         cmocka_unit_test(test_null_is_refused),
     };
