@@ -144,24 +144,37 @@ static __always_inline void slice_gone(struct slot *s)
     s->activity++;
 }
 
-/** Verdict: makes the framed head what the other side is to get: a field of this connection alone is
- * blanked, and the version is ours (RFC 9112 section 2.3). @return 0 or an error. */
-static __always_inline int edit_head(struct __sk_buff *ctx, struct slot *s)
+/** Overwrites a field that is for this connection alone (struct http1_head). @return 0 or an error. */
+static __always_inline int blank(struct __sk_buff *ctx, struct slot *s, __u32 offset)
 {
     static const char spaces[HTTP1_BLANK_MAX + 1] =
         "                                                                ";
-    __u32 offset, len = s->head.blank_len;
-    if (s->protocol != SLOT_HTTP || (!len && !(s->head.flags & HTTP1_F_MINOR_0)))
+    __u32 at = s->head.blank_off + s->head.blank_len, name = s->head.blank_name, len = s->head.blank_len - 1;
+    offset += s->head.blank_off;
+    if (name) {
+        __u32 last = name - 1;
+        HTTP1_OPAQUE(at);
+        HTTP1_OPAQUE(last);
+        if (at > HTTP1_WINDOW - HTTP1_BLANK_NAME || last >= HTTP1_BLANK_NAME ||
+            bpf_skb_store_bytes(ctx, offset, &s->window.bytes[at], last + 1, 0))
+            return -1;
+    }
+    HTTP1_OPAQUE(len);
+    if (len >= HTTP1_BLANK_MAX)
+        return -1;
+    return bpf_skb_store_bytes(ctx, offset + name, spaces, len + 1, 0);
+}
+
+/** Verdict: makes the framed head what the other side is to get: the version is ours (RFC 9112 section 2.3).
+ * Only overwriting is possible: what strparser has cut keeps its length. @return 0 or an error. */
+static __always_inline int edit_head(struct __sk_buff *ctx, struct slot *s)
+{
+    __u32 offset;
+    if (s->protocol != SLOT_HTTP || (!s->head.blank_len && !(s->head.flags & HTTP1_F_MINOR_0)))
         return 0;
     if (message_offset(ctx, &offset))
         return -1;
     if ((s->head.flags & HTTP1_F_MINOR_0) && bpf_skb_store_bytes(ctx, offset + HTTP1_MINOR_AT, "1", 1, 0))
         return -1;
-    if (!len)
-        return 0;
-    len -= 1;
-    HTTP1_OPAQUE(len);
-    if (len >= HTTP1_BLANK_MAX)
-        return -1;
-    return bpf_skb_store_bytes(ctx, offset + s->head.blank_off, spaces, len + 1, 0);
+    return s->head.blank_len ? blank(ctx, s, offset) : 0;
 }

@@ -28,7 +28,7 @@ TARGET = VCHAR - set(b"#")
 HOST = ALPHA | DIGIT | set(b"-._")  # reg-name without what nobody uses
 
 MARKS = ["NONE", "TARGET", "QUERY", "TARGET_END", "HOST", "HOST_END", "LENGTH", "LENGTH_END",
-         "UNDERSCORE", "KEEP_ALIVE", "KEEP_ALIVE_END", "MINOR_0"]
+         "UNDERSCORE", "CONNECTION_END", "KEEP_ALIVE", "KEEP_ALIVE_END", "MINOR_0"]
 MARK_BITS = 4
 # Counter -> lowest bit in the sum of weights. Widths hold the most a window can have of each.
 COUNTERS = {"LINES": 0, "HOSTS": 9, "LENGTHS": 17, "CODINGS": 24, "PERSISTS": 31, "CLOSES": 39,
@@ -114,9 +114,10 @@ def length_value(a, line, cr):
     return colon
 
 
-def connection_value(a, cr):
+def connection_value(a, line):
     """Connection: nothing, or a list of keep-alive and close without empty elements."""
     bad = a.sink("CONNECTION")
+    cr = field_end(a, line, "connection", "CONNECTION_END")
     before = a.state("connection:")
     comma = a.state("connection-,")
     keep = a.state("connection-keep-alive", count="PERSISTS")
@@ -255,7 +256,7 @@ def fields(a, line):
         "content-length": length_value(a, line, cr),
         # llhttp, of which many servers are made, knows no coding with a tab behind it.
         "transfer-encoding": literal_value(a, cr, "coding", "chunked", "CODINGS", "TRANSFER_ENCODING", b" "),
-        "connection": connection_value(a, cr),
+        "connection": connection_value(a, line),
         "keep-alive": keep_alive_value(a, line),
         "proxy-*": hop,
         "te": hop,

@@ -72,8 +72,9 @@ enum http1_head_flags {
     HTTP1_F_SAFE = 1 << 8,       /**< Request: GET or HEAD. */
 };
 
-/** Longest run of bytes that is blanked out of a head. */
-#define HTTP1_BLANK_MAX 64
+/** Longest field line that is blanked out of a head, and longest name of the field behind it. */
+#define HTTP1_BLANK_MAX  64
+#define HTTP1_BLANK_NAME 48
 
 /** Where the minor version's digit is in a response. */
 #define HTTP1_MINOR_AT 7
@@ -90,9 +91,14 @@ struct http1_head {
     unsigned short status;             /**< Response: status code. */
     unsigned short fields;             /**< Field lines. */
     unsigned short flags;              /**< enum http1_head_flags */
-    unsigned short blank_off; /**< CRLF and field line to overwrite with spaces before the head is forwarded:
-                               * they become whitespace behind the value of the field before. */
-    unsigned short blank_len; /**< 0: none. */
-    unsigned char reason;     /**< enum http1_reason, same as returned. */
+    /** A field line that is to be gone before the head is forwarded, at the same length: the next field's
+     * name and colon (`blank_name` bytes) move to its beginning, spaces for `blank_len` bytes follow. They
+     * are whitespace before that field's value, which every reader skips (RFC 9112 section 5). Without a next
+     * field
+     * (`blank_name` is 0) they follow the Connection field, which is for the next reader alone as well. */
+    unsigned short blank_off;
+    unsigned char blank_len; /**< 0: none. */
+    unsigned char blank_name;
+    unsigned char reason; /**< enum http1_reason, same as returned. */
     unsigned char _pad;
 };

@@ -200,22 +200,41 @@ static inline int _http1_frame_coding(const struct http1_scan *s, struct http1_h
     return HTTP1_OK;
 }
 
-/* Keep-Alive is between two neighbours (RFC 9110 section 7.6.1): its line is to be blanked, with the CRLF
- * before it. What stands before must be a field line, or a status line. */
-static inline int _http1_frame_keep_alive(const struct http1_scan *s, unsigned int kind,
+/* Length of the field name at `next` with its colon; 0 at the head's end, or if it is too long. */
+static inline unsigned int _http1_frame_name(const struct http1_window *w, unsigned int next)
+{
+    for (unsigned int i = 0; i < HTTP1_BLANK_NAME; i++) {
+        unsigned int at = next + i;
+        HTTP1_OPAQUE(at);
+        if (at >= HTTP1_WINDOW || w->bytes[at] == '\r')
+            return 0;
+        if (w->bytes[at] == ':')
+            return i + 1;
+    }
+    return 0;
+}
+
+/* Keep-Alive is between two neighbours (RFC 9110 section 7.6.1): its line is to be blanked. */
+static inline int _http1_frame_keep_alive(const struct http1_window *w, const struct http1_scan *s,
                                           struct http1_head *out)
 {
-    unsigned int off = s->mark[HTTP1_MARK_KEEP_ALIVE] - (sizeof("\r\nKeep-Alive") - 1);
-    unsigned int len = s->mark[HTTP1_MARK_KEEP_ALIVE_END] - off;
+    unsigned int off = s->mark[HTTP1_MARK_KEEP_ALIVE] - (sizeof("Keep-Alive") - 1);
+    unsigned int next = s->mark[HTTP1_MARK_KEEP_ALIVE_END] + 2, name;
 
     if (!HTTP1_COUNT_KEEP_ALIVES(s->sum))
         return HTTP1_OK;
-    if (HTTP1_COUNT_KEEP_ALIVES(s->sum) > 1 || len > HTTP1_BLANK_MAX)
+    if (HTTP1_COUNT_KEEP_ALIVES(s->sum) > 1 || next - off > HTTP1_BLANK_MAX)
         return HTTP1_HOP_FIELD;
-    if (kind == HTTP1_REQUEST && off < s->mark[HTTP1_MARK_TARGET_END] + sizeof(" HTTP/1.1"))
-        return HTTP1_HOP_FIELD;
+    name = _http1_frame_name(w, next);
+    if (!name) {
+        off -= 2;
+        next -= 2;
+        if (s->mark[HTTP1_MARK_CONNECTION_END] != off)
+            return HTTP1_HOP_FIELD;
+    }
     out->blank_off = (unsigned short)off;
-    out->blank_len = (unsigned short)len;
+    out->blank_len = (unsigned char)(next - off);
+    out->blank_name = (unsigned char)name;
     return HTTP1_OK;
 }
 
@@ -229,7 +248,7 @@ static inline int _http1_frame_values(const struct http1_window *w, unsigned int
     if (reason == HTTP1_OK)
         reason = _http1_frame_coding(s, out);
     if (reason == HTTP1_OK)
-        reason = _http1_frame_keep_alive(s, kind, out);
+        reason = _http1_frame_keep_alive(w, s, out);
     if (reason != HTTP1_OK)
         return reason;
     if (out->fields > HTTP1_FRAMER_FIELDS)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../unit/http1_blank.h"
 #include "parsers/http1_message.h"
 #include "parsers/http1_scan.h"
 
@@ -105,10 +106,8 @@ static void _edited(const char *text, unsigned kind, const struct http1_head *he
     CHECK(copy);
     before = msg;
     memcpy(copy, text, head->head_len);
-    if (head->blank_len) {
-        CHECK(head->blank_len <= HTTP1_BLANK_MAX && head->blank_off + head->blank_len + 4 <= head->head_len);
-        memset(copy + head->blank_off, ' ', head->blank_len);
-    }
+    CHECK(head->blank_off + head->blank_len + head->blank_name + 4u <= head->head_len);
+    http1_blank(copy, head);
     if (head->flags & HTTP1_F_MINOR_0)
         copy[HTTP1_MINOR_AT] = '1';
     CHECK(_parse(copy, head->head_len, kind, false) == 0);

@@ -37,7 +37,7 @@ static void test_framer_reasons_keep_their_numbers(void **state)
     assert_string_equal(fallback_name(HTTP1_OK), "none");
     assert_string_equal(fallback_name(HTTP1_SYNTAX), "syntax");
     assert_string_equal(fallback_name(HTTP1_CONTENT_LENGTH), "content_length");
-    assert_string_equal(fallback_name(_HTTP1_REASON_MAX - 1), "field_count");
+    assert_string_equal(fallback_name(_HTTP1_REASON_MAX - 1), "chunk");
     assert_string_equal(fallback_name(FALLBACK_PIPELINED), "pipelined");
     assert_string_equal(fallback_name(FALLBACK_INTERNAL), "internal");
     assert_string_equal(fallback_name(FALLBACK_RESP + RESP_FRAME_SYNTAX), "resp_syntax");
