@@ -190,9 +190,10 @@ void send_text(int fd, const char *text);
 void expect_bytes_at(int fd, const void *data, size_t len, const char *file, int line);
 
 /** Sends bytes in pieces of `step` (0: of changing size) by a thread of its own, and expects them, and
- * nothing else, on the other side. */
+ * nothing else, on the other side. A text goes in one piece. */
 #define carry_bytes(from, to, data, len, step) carry_bytes_at(from, to, data, len, step, __FILE__, __LINE__)
-#define carry_text(from, to, text)             carry_bytes_at(from, to, text, strlen(text), 0, __FILE__, __LINE__)
+#define carry_text(from, to, text)                                                                           \
+    carry_bytes_at(from, to, text, strlen(text), strlen(text), __FILE__, __LINE__)
 void carry_bytes_at(int from, int to, const void *data, size_t len, size_t step, const char *file, int line);
 
 /** The end of the stream is what can be read next. */
