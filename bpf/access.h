@@ -34,13 +34,35 @@ static __always_inline int load_bytes(struct __sk_buff *ctx, __u32 offset, void 
 /** The slot of the program's own socket, NULL if it has none (any more). */
 static __always_inline struct slot *own_slot(struct __sk_buff *ctx, __u32 *ref)
 {
+    __u32 zero = 0;
+    struct at_work *w = bpf_map_lookup_elem(&at_work, &zero);
     __u64 cookie = bpf_get_socket_cookie(ctx);
     __u32 *found = bpf_map_lookup_elem(&cookies, &cookie);
-    if (!found)
+    if (!found || !w)
         return NULL;
     *ref = *found;
+    w->cookie = cookie;
+    w->ref = *found;
     __u32 index = ref_index(*ref);
     return bpf_map_lookup_elem(&slots, &index);
+}
+
+/** The same in a verdict, which mostly runs right behind its socket's parser: that has left it where it
+ * need not be looked up again. Not if another parser ran in between, or if the verdict was moved to a CPU
+ * where the socket was seen last in an earlier life. */
+static __always_inline struct slot *parsed_slot(struct __sk_buff *ctx, __u32 *ref)
+{
+    __u32 zero = 0;
+    struct at_work *w = bpf_map_lookup_elem(&at_work, &zero);
+    __u64 cookie = bpf_get_socket_cookie(ctx);
+    if (!w || w->cookie != cookie)
+        return own_slot(ctx, ref);
+    *ref = w->ref;
+    __u32 index = ref_index(*ref);
+    struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    if (!s || s->cookie != cookie || owner_gen(*(volatile __u64 *)&s->owner) != ref_gen(*ref))
+        return own_slot(ctx, ref);
+    return s;
 }
 
 static __always_inline struct slot *slot_at(__u32 ref)

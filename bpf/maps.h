@@ -31,6 +31,19 @@ struct {
     __type(value, __u32);
 } cookies SEC(".maps");
 
+/* By CPU: the connection whose parser ran last. */
+struct at_work {
+    __u64 cookie;
+    __u32 ref;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct at_work);
+} at_work SEC(".maps");
+
 /* endpoint id * workers + worker */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

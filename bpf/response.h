@@ -21,14 +21,19 @@ static __always_inline int http_response(struct slot *s, __u32 n)
     return reason;
 }
 
-/** Whether the client takes what it gets; userspace has to wait for it otherwise. */
-static __always_inline int client_slow(struct slot *d, __u32 dref)
+/** Why nothing can be redirected to the client now: its socket is gone, or it does not take what it gets and
+ * userspace has to wait for it. 0: go on. */
+static __always_inline __u32 client_refuses(struct slot *d, __u32 dref)
 {
     struct socket_view v;
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
     if (!l || view_target(dref, &v))
-        return 0; /* The verdict finds out more. */
-    return d->tx_valid && d->tx_seq - v.write_seq > l->buffer;
+        return FALLBACK_TARGET_GONE;
+    if (!d->tx_valid) {
+        d->tx_seq = v.write_seq;
+        d->tx_valid = 1;
+    }
+    return d->tx_seq - v.write_seq > l->buffer ? FALLBACK_DOWNSTREAM_SLOW : 0;
 }
 
 /** The head of a response in `avail` bytes at `offset`, and what comes with it. While the request is not
@@ -66,6 +71,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
     int waiting = d && d->remaining;
+    __u32 reason;
     s->slice_kind = SLICE_PASS;
     s->slice_reason = FALLBACK_EARLY_RESPONSE;
     /* The request must have left completely, or the next one would follow its rest. */
@@ -76,8 +82,14 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     }
     if (!d)
         return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);
-    if (client_slow(d, dref))
-        return refuse(s, owner, avail, FALLBACK_DOWNSTREAM_SLOW, c);
+    reason = client_refuses(d, dref);
+    if (reason && !waiting)
+        return refuse(s, owner, avail, reason, c);
+    if (reason) {
+        s->held = 0;
+        s->slice_reason = (__u8)reason;
+        return at_most(avail, avail);
+    }
     if (s->remaining)
         return body_slice(ctx, s, offset, avail, 0);
     return response_head(ctx, s, owner, offset, avail, waiting, c);
@@ -123,7 +135,6 @@ static __always_inline int response_begins(struct slot *s, struct listener_count
 /** Verdict for a slice of an upstream socket. */
 static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
 {
-    struct socket_view v;
     __u32 dref = owner_lease(old);
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
@@ -133,12 +144,6 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     }
     if (!lease_holds(d, dref, ref))
         return pass(s, old, FALLBACK_STALE_LEASE, c);
-    if (view_target(dref, &v))
-        return pass(s, old, FALLBACK_TARGET_GONE, c);
-    if (!d->tx_valid) {
-        d->tx_seq = v.write_seq;
-        d->tx_valid = 1;
-    }
     if (s->slice_kind == SLICE_HEAD && edit_head(ctx, s))
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     __u32 len = s->slice_len, key = ref_index(dref);

@@ -45,7 +45,7 @@ SEC("sk_skb/stream_verdict")
 int skein_verdict(struct __sk_buff *ctx)
 {
     __u32 ref;
-    struct slot *s = own_slot(ctx, &ref);
+    struct slot *s = parsed_slot(ctx, &ref);
     __u64 owner = s ? owner_load(s) : 0;
     if (!(owner & OWNER_BUSY) || owner_gen(owner) != ref_gen(ref))
         return SK_PASS;

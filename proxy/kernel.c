@@ -315,6 +315,7 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd)
     uint64_t cookie = kernel_cookie(fd), value = (uint64_t)fd;
     uint32_t ref = slot_ref(slot, k->gens[slot]);
     char byte;
+    k->slots[slot].cookie = cookie;
     if (bpf_map_update_elem(k->cookies_fd, &cookie, &ref, BPF_ANY))
         return -errno;
     if (bpf_map_update_elem(k->socks_fd, &slot, &value, BPF_NOEXIST)) {

@@ -157,45 +157,51 @@ enum slice_kind {
     SLICE_BODY, /**< Body bytes of the message at hand. */
 };
 
+/* By cache line: what the other side of a lease, and the daemon, look at or change; what the connection's
+ * own programs need for each message; what only some messages need. */
 struct slot {
     __u64 owner;
-    __u64 passed;         /**< Bytes put into the socket's own queue for userspace. */
-    __u64 redirected;     /**< Bytes redirected into this connection's socket. */
-    __u64 total;          /**< Bytes of the message whose head was framed last. */
-    __u64 remaining;      /**< Body bytes of the message at hand that this socket still has to bring... */
-    __u64 remaining_next; /**< ...and after the slice that was cut last. BODY_UNKNOWN if only their end tells.
-                           */
-    struct http1_chunks chunks;      /**< Of a chunked body, how far it is... */
-    struct http1_chunks chunks_next; /**< ...and after the slice that was cut last. */
-    __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
+    __u64 redirected; /**< Bytes redirected into this connection's socket. */
+    __u64 remaining;  /**< Body bytes of the message at hand that this socket still has to bring... */
     __u32 tx_seq;     /**< TCP sequence number after the last redirected byte. */
     __u32 tx_valid;   /**< tx_seq counts; cleared when userspace has written. */
+    __u32 activity;   /**< Counts slices; the daemon's timeouts look at it. */
     __u32 listener;   /**< Downstream: index into the listener table. */
     __u32 stats_id;   /**< Listener's (downstream) or endpoint's (upstream) counters. */
+    __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
+    __u32 heads;      /**< Of a run: bit i says that request i (upstream: of those outstanding) is HEAD. */
+    __u8 run;        /**< Downstream: requests in the run redirected last. Upstream: responses outstanding. */
+    __u8 responding; /**< Upstream: the response's head was redirected. */
+    __u8 early;      /**< Upstream: it sent something before it had the request. */
+    __u8 aborted;    /**< Beyond help: to be reset. */
+
+    __u64 total __attribute__((aligned(64))); /**< Bytes of the message whose head was framed last. */
+    __u64 remaining_next; /**< `remaining` after the slice that was cut last; BODY_UNKNOWN if only an end
+                             tells. */
+    __u64 cookie;         /**< Of its socket. */
+    __u32 slice_len;
+    __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
+    __u32 cluster;    /**< Downstream: where the request at hand goes. */
+    __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
+    __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
     __u32 pool;       /**< Downstream: number of its worker. Upstream: index of its pool. */
     __u32 pool_index; /**< Upstream: place in its pool. */
-    __u32 activity;   /**< Counts slices; the daemon's timeouts look at it. */
-    __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
+    __u8 protocol;    /**< enum slot_protocol */
+    __u8 slice_kind;
+    __u8 slice_reason;
+    __u8 framing; /**< enum http1_framing of the message at hand. */
+    __s8 stop;    /**< enum http1_chunk_result: why a chunked body could not be walked further. */
+    __u8 pieces;  /**< Times that something was held for the message at hand. */
+
+    __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
+    struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */
+    struct http1_chunks chunks_next;           /**< ...and after the slice that was cut last. */
     __u32 write_seq;  /**< skein_inspect: TCP sequence number after the last byte queued, */
     __u32 copied_seq; /**< where TCP believes the reader to be, */
     __u32 parsed_seq; /**< where strparser is, */
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
-    __u32 slice_len;
-    __u32 heads;      /**< Of a run: bit i says that request i (upstream: of those outstanding) is HEAD. */
-    __u32 cluster;    /**< Downstream: where the request at hand goes. */
-    __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
-    __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
-    __u8 protocol;    /**< enum slot_protocol */
-    __u8 slice_kind;
-    __u8 slice_reason;
-    __u8 framing;    /**< enum http1_framing of the message at hand. */
-    __s8 stop;       /**< enum http1_chunk_result: why a chunked body could not be walked further. */
-    __u8 pieces;     /**< Times that something was held for the message at hand. */
-    __u8 run;        /**< Downstream: requests in the run redirected last. Upstream: responses outstanding. */
-    __u8 responding; /**< Upstream: the response's head was redirected. */
-    __u8 early;      /**< Upstream: it sent something before it had the request. */
-    __u8 aborted;    /**< Beyond help: to be reset. */
+
     union {
         struct http1_head head; /**< Of the last head framed. */
         struct resp_frame frame;
