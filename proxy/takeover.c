@@ -74,6 +74,8 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
     }
     struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body, body_len);
     x->is_head = us->to_head;
+    /* Part of a head: the request has had its effect, even if a reset takes these bytes away. */
+    x->resp_bytes = us->held > 0;
     _request(x, ds);
     if (us->responding)
         _response(x, us);
