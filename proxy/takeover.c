@@ -83,6 +83,8 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
     struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body,
                                         us->run > 1 ? 0 : in_window - head_len);
     x->is_head = us->heads & 1;
+    /* Part of a head: the request has had its effect, even if a reset takes these bytes away. */
+    x->resp_bytes = us->held > 0;
     _request(x, ds);
     if (us->run > 1) {
         /* Those behind it are sent again, one by one; they are safe to repeat. */

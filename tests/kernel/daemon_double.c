@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proxy/worker.h"
+#include "tests/unit/http1_chunk_walk.h"
 
 #define NODES 32
 
@@ -103,15 +104,28 @@ static void _park(struct conn *u)
     _node(u)->parked = true;
 }
 
+/* Where the kernel path left a message off. */
+static struct flow _rest(const struct slot *s)
+{
+    if (s->framing == HTTP1_FRAMED_CHUNKED && s->remaining)
+        return (struct flow){.chunked = true, .chunks = s->chunks};
+    return (struct flow){.left = s->remaining};
+}
+
 static void _takeover(struct conn *d, struct conn *u, const struct slot *ds, const struct slot *us)
 {
     struct node *dn = _node(d), *un = _node(u);
     dn->partner = un;
     un->partner = dn;
     un->parked = false;
-    dn->request = ds->remaining;
+    dn->request = _rest(ds);
     dn->started = us->responding;
-    dn->response = us->remaining;
+    dn->interim = false;
+    if (dn->started)
+        dn->response = _rest(us);
+    _counts.chunked +=
+        (dn->request.chunked && dn->request.chunks.begun) || (dn->started && dn->response.chunked);
+    _counts.held += ds->held || us->held;
     _counts.takeovers++;
 }
 
@@ -227,16 +241,36 @@ static uint64_t _redis_len(const uint8_t *in, size_t len)
     return reason == RESP_FRAME_OK ? f.len : 0;
 }
 
-uint64_t daemon_message_len(const uint8_t *in, size_t len)
+bool daemon_flow(const uint8_t *in, size_t len, struct flow *f)
 {
-    if (_ops.protocol == SLOT_REDIS)
-        return len ? _redis_len(in, len) : 0;
+    *f = (struct flow){0};
+    if (_ops.protocol == SLOT_REDIS) {
+        f->left = len ? _redis_len(in, len) : 0;
+        return f->left > 0;
+    }
     const uint8_t *end = memmem(in, len, "\r\n\r\n", 4);
     if (!end)
-        return 0;
-    uint64_t head = (uint64_t)(end - in) + 4;
-    const uint8_t *field = memmem(in, head, "Content-Length: ", 16);
-    return head + (field ? strtoull((const char *)field + 16, NULL, 10) : 0);
+        return false;
+    f->left = (uint64_t)(end - in) + 4;
+    f->chunked = memmem(in, f->left, "Transfer-Encoding: chunked", 26) != NULL;
+    const uint8_t *field = memmem(in, f->left, "Content-Length: ", 16);
+    f->left += field ? strtoull((const char *)field + 16, NULL, 10) : 0;
+    return true;
+}
+
+size_t daemon_flow_on(struct flow *f, const uint8_t *in, size_t len)
+{
+    size_t n = len < f->left ? len : (size_t)f->left, data_len = 0;
+    f->left -= n;
+    if (f->left || !f->chunked || f->chunks.done)
+        return n;
+    struct http1_walk w = {.chunks = f->chunks};
+    char *data = malloc(len + 1);
+    assert_non_null(data);
+    n += http1_walk(&w, (const char *)in + n, len - n, data, &data_len);
+    free(data);
+    f->chunks = w.chunks;
+    return n;
 }
 
 /* The connection is in userspace and out of the maps. */
@@ -245,16 +279,15 @@ static bool _writable(const struct node *n)
     return !n->c.kernel && !n->c.leaving && !n->c.dead;
 }
 
-/* Moves up to `*left` bytes from one buffer into the other socket. */
-static void _forward(struct node *from, struct node *to, uint64_t *left)
+/* Moves what is the message's from one buffer into the other socket. */
+static void _forward(struct node *from, struct node *to, struct flow *f)
 {
-    size_t n = from->in_len < *left ? from->in_len : (size_t)*left;
-    if (!n || !_writable(to))
+    size_t n = _writable(to) ? daemon_flow_on(f, from->in, from->in_len) : 0;
+    if (!n)
         return;
     send_bytes(to->c.fd, from->in, n);
     memmove(from->in, from->in + n, from->in_len - n);
     from->in_len -= n;
-    *left -= n;
 }
 
 static void _finish(struct node *d)
@@ -268,18 +301,29 @@ static void _finish(struct node *d)
         u->parked = true;
 }
 
+/* A response, or an interim one before it: those have status 1xx, behind "HTTP/1.1 ". */
+static bool _response_begins(struct node *d, const struct node *u)
+{
+    d->started = daemon_flow(u->in, u->in_len, &d->response);
+    d->interim = d->started && _ops.protocol == SLOT_HTTP && u->in[9] == '1';
+    return d->started;
+}
+
 static void _exchange(struct node *d)
 {
     struct node *u = d->partner;
     _forward(d, u, &d->request);
-    if (!d->started && !d->request && u->in_len) {
-        d->response = daemon_message_len(u->in, u->in_len);
-        d->started = d->response > 0;
-    }
-    if (!d->started)
+    if (!daemon_flow_done(&d->request))
         return;
-    _forward(u, d, &d->response);
-    if (!d->response && !d->request && _writable(d) && _writable(u))
+    while (d->started || _response_begins(d, u)) {
+        _forward(u, d, &d->response);
+        if (!daemon_flow_done(&d->response))
+            return;
+        if (!d->interim)
+            break;
+        d->started = false;
+    }
+    if (d->started && _writable(d) && _writable(u))
         _finish(d);
 }
 
@@ -303,15 +347,15 @@ static void _downstream(struct node *d, uint32_t *random_state)
         _exchange(d);
         return;
     }
-    uint64_t len = d->in_len ? daemon_message_len(d->in, d->in_len) : 0;
-    if (len) {
+    struct flow request;
+    if (daemon_flow(d->in, d->in_len, &request)) {
         struct node *u = _idle_upstream(random_state);
         if (!u || !_writable(d))
             return;
         d->partner = u;
         u->partner = d;
         u->parked = false;
-        d->request = len;
+        d->request = request;
         d->started = false;
         _exchange(d);
     } else if (!d->in_len && _writable(d) && daemon_random(random_state, 2)) {

@@ -10,22 +10,32 @@
 #include "proxy/conn.h"
 #include "proxy/kpath.h"
 
+/** What of a message is still to be forwarded: so many bytes, then chunks up to the last one. */
+struct flow {
+    uint64_t left;
+    bool chunked;
+    struct http1_chunks chunks;
+};
+
 struct node {
     struct conn c; /**< First. */
     int far;       /**< The client's or server's end. */
     uint8_t *in;   /**< Read and not yet forwarded. */
     size_t in_len;
     struct node *partner; /**< Other side of an exchange in userspace. */
-    uint64_t request;     /**< Downstream: request bytes to forward. */
-    uint64_t response;    /**< Downstream: response bytes to forward, once `started`. */
+    struct flow request;  /**< Downstream: what is to be forwarded of the request, */
+    struct flow response; /**< and of the response, once `started`. */
     bool started;
-    bool parked; /**< Upstream: idle in userspace. */
+    bool interim; /**< Another response follows this one. */
+    bool parked;  /**< Upstream: idle in userspace. */
 };
 
 struct daemon_counts {
     uint64_t takes, takeovers, exchanges;
-    uint64_t strays; /**< Bytes from an upstream connection that nobody waits for. */
-    uint64_t lost;   /**< Connections that left the map without bytes that TCP still counts. */
+    uint64_t chunked; /**< Takeovers in the middle of a chunked body, */
+    uint64_t held;    /**< and while strparser held something. */
+    uint64_t strays;  /**< Bytes from an upstream connection that nobody waits for. */
+    uint64_t lost;    /**< Connections that left the map without bytes that TCP still counts. */
 };
 
 /** Sets up the one worker. The kernel path's slots must all be free.
@@ -52,6 +62,16 @@ struct daemon_counts daemon_counts(void);
 
 uint32_t daemon_random(uint32_t *state, uint32_t below);
 
-/** Length of an HTTP head at the start of `in` with the body it announces, or of a Redis command or reply
- * as far as the kernel path knows them (replies: no arrays); 0 if its head is incomplete. */
-uint64_t daemon_message_len(const uint8_t *in, size_t len);
+/** What the message at the start of `in` consists of: an HTTP head with the body it announces, or a Redis
+ * command or reply as far as the kernel path knows them (replies: no arrays).
+ * @return false if its head is incomplete. */
+bool daemon_flow(const uint8_t *in, size_t len, struct flow *f);
+
+/** Goes through bytes of a message. @return How many of `len` are its. */
+size_t daemon_flow_on(struct flow *f, const uint8_t *in, size_t len);
+
+/** Whether the message is complete. */
+static inline bool daemon_flow_done(const struct flow *f)
+{
+    return !f->left && (!f->chunked || f->chunks.done);
+}

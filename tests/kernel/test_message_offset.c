@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Writes a GET whose path is `path_len` bytes long. @return Its length. */
-static size_t _get(char *out, size_t cap, unsigned id, unsigned path_len)
+/* Writes a DELETE (it goes on alone) whose path is `path_len` bytes long. @return Its length. */
+static size_t _delete(char *out, size_t cap, unsigned id, unsigned path_len)
 {
-    int n = snprintf(out, cap, "GET /%0*u HTTP/1.1\r\nHost: bench\r\n\r\n", (int)path_len, id);
+    int n = snprintf(out, cap, "DELETE /%0*u HTTP/1.1\r\nHost: bench\r\n\r\n", (int)path_len, id);
     assert_in_range(n, 1, cap - 1);
     return (size_t)n;
 }
@@ -31,9 +31,9 @@ static void test_requests_in_one_segment(void **state)
     struct wire *up = bench_up(b), *down = bench_down(b);
     char all[4096];
     for (unsigned len = 1; len <= 300; len += 13) {
-        size_t first = _get(all, sizeof(all), 1, len);
-        size_t second = _get(all + first, sizeof(all) - first, 2, 301 - len);
-        size_t third = _get(all + first + second, sizeof(all) - first - second, 3, len % 7 + 1);
+        size_t first = _delete(all, sizeof(all), 1, len);
+        size_t second = _delete(all + first, sizeof(all) - first, 2, 301 - len);
+        size_t third = _delete(all + first + second, sizeof(all) - first - second, 3, len % 7 + 1);
         send_bytes(down->far, all, first + second + third);
         expect_bytes(up->far, all, first);
         bench_expect_passed(b, down, all + first, second + third);
@@ -53,7 +53,7 @@ static void test_body_then_head_in_one_segment(void **state)
             snprintf(all, sizeof(all), "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", body);
         memset(all + head, 'b', (size_t)body);
         size_t first = (size_t)(head + body);
-        size_t next = _get(all + first, sizeof(all) - first, 9, 30);
+        size_t next = _delete(all + first, sizeof(all) - first, 9, 30);
         send_bytes(down->far, all, first + next);
         expect_bytes(up->far, all, first);
         bench_expect_passed(b, down, all + first, next);

@@ -13,15 +13,19 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "tests/unit/http1_chunk_walk.h"
+
 #define SEED        77041U
 #define DOWNSTREAMS 16
 #define UPSTREAMS   8
 #define CLIENTS     2
 #define RUN_NS      3000000000ULL
 #define BODY_MAX    3000
+#define MESSAGE_MAX (4 * BODY_MAX)
 
 static atomic_bool _stop_clients, _stop_servers;
-static bool _in_pieces;
+static bool _in_pieces; /**< Cut anywhere, in the head too. */
+static bool _chunked;   /**< Bodies of HTTP are chunked more often than not. */
 static bool _redis;
 static bool _two_at_once; /**< Two requests before a response is read. */
 
@@ -43,20 +47,66 @@ static ssize_t _recv_some(int fd, uint8_t *buf, size_t len)
     return recv(fd, buf, len, 0);
 }
 
-static bool _send_all(int fd, const uint8_t *buf, size_t len, size_t cut)
+/* Sends in up to 8 pieces, some of them a byte or two. A message of Redis (`head` bytes, then its body) in
+ * two, for the kernel path does not hold a part of its head. */
+static bool _send_all(int fd, const uint8_t *buf, size_t len, size_t head, uint32_t *random_state)
 {
-    size_t first = cut < len ? cut : len;
-    return send(fd, buf, first, MSG_NOSIGNAL) == (ssize_t)first &&
-           (first == len || send(fd, buf + first, len - first, MSG_NOSIGNAL) == (ssize_t)(len - first));
+    size_t at = 0;
+    for (int pieces = 0; at < len; pieces++) {
+        size_t n = len - at;
+        if (_in_pieces && _redis && !at)
+            n = head + daemon_random(random_state, (uint32_t)(len - head) + 1);
+        else if (_in_pieces && !_redis && pieces < 7)
+            n = 1 + daemon_random(random_state, daemon_random(random_state, 2) ? (uint32_t)n : 2);
+        n = n < len - at ? n : len - at;
+        if (send(fd, buf + at, n, MSG_NOSIGNAL) != (ssize_t)n)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
+/* Length of the message at the start of `buf`, 0 if it is not complete; interim responses before a response
+ * count as its. */
+static size_t _message_len(const uint8_t *buf, size_t len)
+{
+    struct flow f;
+    size_t at = 0, n;
+    do {
+        n = at;
+        if (!daemon_flow(buf + at, len - at, &f))
+            return 0;
+        at += daemon_flow_on(&f, buf + at, len - at);
+        if (!daemon_flow_done(&f))
+            return 0;
+    } while (!_redis && !memcmp(buf + n, "HTTP/1.1 1", 10));
+    return at;
+}
+
+/* Data of a chunked body, which is complete. @return Its length; the data is where the body was. */
+static size_t _dechunk(uint8_t *body, size_t len)
+{
+    static _Thread_local char data[MESSAGE_MAX];
+    struct http1_walk w = {0};
+    size_t data_len = 0;
+    http1_walk(&w, (const char *)body, len, data, &data_len);
+    memcpy(body, data, data_len);
+    return data_len;
 }
 
 /* The body of a message whose length is `total`. @return Its length. */
-static size_t _body(const uint8_t *buf, size_t total, const uint8_t **body)
+static size_t _body(uint8_t *buf, size_t total, const uint8_t **body)
 {
-    const uint8_t *end = _redis ? NULL : memmem(buf, total, "\r\n\r\n", 4);
+    while (!_redis && !memcmp(buf, "HTTP/1.1 1", 10)) {
+        size_t head = (size_t)((uint8_t *)memmem(buf, total, "\r\n\r\n", 4) + 4 - buf);
+        buf += head;
+        total -= head;
+    }
+    uint8_t *end = _redis ? NULL : memmem(buf, total, "\r\n\r\n", 4);
     if (!_redis) {
         *body = end + 4;
-        return total - (size_t)(end + 4 - buf);
+        size_t len = total - (size_t)(end + 4 - buf);
+        return memmem(buf, (size_t)(end - buf) + 2, "chunked\r\n", 9) ? _dechunk(end + 4, len) : len;
     }
     /* Behind the line of the last bulk string, which is the only one with a `$` at a line's beginning
      * that ends where the message ends. */
@@ -70,22 +120,34 @@ static size_t _body(const uint8_t *buf, size_t total, const uint8_t **body)
     return (size_t)(at - *body);
 }
 
-static size_t _request_head(char *buf, size_t room, uint32_t id, uint32_t body)
+/* Behind this start line, fields and a body of `body` bytes of the pattern `id`. @return The length. */
+static size_t _http_message(uint8_t *buf, size_t n, uint32_t body, uint32_t id, uint32_t *random_state)
 {
-    char key[16];
-    int key_len = snprintf(key, sizeof(key), "%u", id);
-    if (_redis)
-        return (size_t)snprintf(buf, room, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%u\r\n", key_len, key, body);
-    return (size_t)snprintf(buf, room, "POST /%s HTTP/1.1\r\nHost: s\r\nContent-Length: %u\r\n\r\n", key,
-                            body);
+    static const char *const odd[] = {"", "", "Keep-Alive: timeout=5\r\n", "Connection: keep-alive\r\n"};
+    bool chunked = _chunked && daemon_random(random_state, 3);
+    char *p = (char *)buf;
+    n += (size_t)sprintf(p + n, "X: y\r\n%s", odd[daemon_random(random_state, 4)]);
+    if (!chunked) {
+        n += (size_t)sprintf(p + n, "Content-Length: %u\r\n\r\n", body);
+        pattern_fill(buf + n, body, id, 0);
+        return n + body;
+    }
+    n += (size_t)sprintf(p + n, "Transfer-Encoding: chunked\r\n\r\n");
+    for (uint32_t at = 0, size; at < body; at += size) {
+        size = 1 + daemon_random(random_state, daemon_random(random_state, 2) ? BODY_MAX : 16);
+        size = size < body - at && n < MESSAGE_MAX / 2 ? size : body - at;
+        n += (size_t)sprintf(p + n, "%x\r\n", size);
+        pattern_fill(buf + n, size, id, at);
+        n += size;
+        n += (size_t)sprintf(p + n, "\r\n");
+    }
+    return n + (size_t)sprintf(p + n, "0\r\n\r\n");
 }
 
-/* Fills a message behind its head. @return Its length. */
-static size_t _fill(uint8_t *buf, size_t head, uint32_t body, uint32_t id)
+/* A Redis message behind its head. @return The length. */
+static size_t _redis_message(uint8_t *buf, size_t head, uint32_t body, uint32_t id)
 {
     pattern_fill(buf + head, body, id, 0);
-    if (!_redis)
-        return head + body;
     memcpy(buf + head + body, "\r\n", 2);
     return head + body + 2;
 }
@@ -94,30 +156,39 @@ static size_t _fill(uint8_t *buf, size_t head, uint32_t body, uint32_t id)
 
 static bool _request(struct client *c, size_t i, uint32_t id)
 {
-    uint8_t buf[BODY_MAX + 256];
+    uint8_t buf[MESSAGE_MAX];
     uint32_t body = daemon_random(&c->random_state, 3) ? 0 : daemon_random(&c->random_state, BODY_MAX);
-    size_t head = _request_head((char *)buf, sizeof(buf), id, body);
-    size_t len = _fill(buf, head, body, id);
-    size_t cut = _in_pieces ? head + daemon_random(&c->random_state, (uint32_t)(len - head) + 1) : len;
-    return _send_all(c->nodes[i]->far, buf, len, cut);
+    char *p = (char *)buf, key[16];
+    int key_len = snprintf(key, sizeof(key), "%u", id);
+    size_t head, len;
+    if (_redis) {
+        head = (size_t)sprintf(p, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%u\r\n", key_len, key, body);
+        len = _redis_message(buf, head, body, id);
+    } else {
+        head = (size_t)sprintf(p, "POST /%s HTTP/1.1\r\nHost: s\r\n", key);
+        len = _http_message(buf, head, body, id, &c->random_state);
+    }
+    return _send_all(c->nodes[i]->far, buf, len, head, &c->random_state);
 }
 
 static bool _response(struct client *c, size_t i, uint32_t id)
 {
-    uint8_t buf[BODY_MAX + 256];
-    size_t len = 0;
-    uint64_t total = 0;
-    while (!total || len < total) {
+    uint8_t buf[MESSAGE_MAX];
+    size_t len = 0, total = 0;
+    while (!total) {
         /* With two at once: not a byte of the next response. */
-        size_t room = total ? total - len : _two_at_once ? 1 : sizeof(buf) - len;
+        struct flow f;
+        size_t room = _two_at_once ? 1 : sizeof(buf) - len;
+        if (_two_at_once && daemon_flow(buf, len, &f))
+            room = (size_t)f.left - len;
         ssize_t n = len < sizeof(buf) ? _recv_some(c->nodes[i]->far, buf + len, room) : 0;
         if (n <= 0) {
             snprintf(c->error, sizeof(c->error), "request %u on connection %zu: %zd after %zu of %zu", id, i,
-                     n, len, (size_t)total);
+                     n, len, total);
             return false;
         }
         len += (size_t)n;
-        total = daemon_message_len(buf, len);
+        total = _message_len(buf, len);
     }
     const uint8_t *body;
     size_t body_len = _body(buf, total, &body);
@@ -157,7 +228,7 @@ struct server {
     uint32_t random_state;
     struct node **nodes;
     struct {
-        uint8_t buf[BODY_MAX * 2];
+        uint8_t buf[MESSAGE_MAX];
         size_t len;
     } in[UPSTREAMS];
     char error[128];
@@ -165,16 +236,25 @@ struct server {
 
 static void _answer(struct server *s, size_t i, uint32_t id)
 {
-    uint8_t buf[BODY_MAX + 256];
+    static const char *const lines[] = {
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n",
+    };
+    uint8_t buf[MESSAGE_MAX];
     uint32_t body =
         16 + daemon_random(&s->random_state, daemon_random(&s->random_state, 4) ? 100 : BODY_MAX - 16);
     char *p = (char *)buf;
-    int head = _redis ? snprintf(p, sizeof(buf), "$%u\r\n", body)
-                      : snprintf(p, sizeof(buf), "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", body);
-    size_t len = _fill(buf, (size_t)head, body, id);
-    size_t cut =
-        _in_pieces ? (size_t)head + daemon_random(&s->random_state, (uint32_t)(len - (size_t)head)) : len;
-    if (!_send_all(s->nodes[i]->far, buf, len, cut))
+    size_t head, len;
+    if (_redis) {
+        head = (size_t)sprintf(p, "$%u\r\n", body);
+        len = _redis_message(buf, head, body, id);
+    } else {
+        head = (size_t)sprintf(p, "%s", lines[daemon_random(&s->random_state, _chunked ? 4 : 1)]);
+        len = _http_message(buf, head, body, id, &s->random_state);
+    }
+    if (!_send_all(s->nodes[i]->far, buf, len, head, &s->random_state))
         snprintf(s->error, sizeof(s->error), "a response can not be sent");
 }
 
@@ -185,8 +265,8 @@ static void _serve(struct server *s, size_t i)
     if (n <= 0)
         return;
     s->in[i].len += (size_t)n;
-    uint64_t total = daemon_message_len(s->in[i].buf, s->in[i].len);
-    if (!total || s->in[i].len < total)
+    size_t total = _message_len(s->in[i].buf, s->in[i].len);
+    if (!total)
         return;
     /* "POST /ID", or the line behind "*3 $3 SET $N". */
     const char *digits = (char *)s->in[i].buf + 6;
@@ -247,19 +327,19 @@ static void _describe(struct bench *b, size_t i)
     if (_is_settled(b, n))
         return;
     if (n->c.slot == SLOT_NONE) {
-        print_message("%zu %s: userspace, %zu bytes read, exchange %d (request %llu, response %llu)\n", i,
+        print_message("%zu %s: userspace, %zu bytes read, exchange %d (request done %d, response %d)\n", i,
                       n->c.upstream ? "upstream" : "downstream", n->in_len, n->partner != NULL,
-                      (unsigned long long)n->request, (unsigned long long)n->response);
+                      daemon_flow_done(&n->request), n->started && daemon_flow_done(&n->response));
         return;
     }
     int r = kernel_inspect(b->k, n->c.slot);
     const struct slot *s = &b->k->slots[n->c.slot];
     print_message(
         "%zu %s: slot %u, owner %llx, lease of slot %d, kernel %d, leaving %d, passed %llu, tx %u of %u "
-        "(%d), parsed %u, copied %u, remaining %llu, reason %s, exchange %d\n",
+        "(%d), parsed %u, copied %u, held %u, remaining %llu, reason %s, exchange %d\n",
         i, n->c.upstream ? "upstream" : "downstream", n->c.slot, (unsigned long long)s->owner,
         (int)ref_index(owner_lease(s->owner)), n->c.kernel, n->c.leaving, (unsigned long long)s->passed,
-        s->tx_seq, s->write_seq, r, s->parsed_seq, s->copied_seq, (unsigned long long)s->remaining,
+        s->tx_seq, s->write_seq, r, s->parsed_seq, s->copied_seq, s->held, (unsigned long long)s->remaining,
         fallback_name(s->slice_reason), n->partner != NULL);
 }
 
@@ -301,11 +381,12 @@ static void _run(struct bench *b)
         _describe(b, i);
     _stop_servers = true;
     pthread_join(server.thread, NULL);
-    print_message("seed %u: %llu responses, %llu by the kernel path, %llu takes, %llu takeovers, "
-                  "%llu exchanges in userspace\n",
-                  SEED, (unsigned long long)(clients[0].done + clients[1].done),
-                  (unsigned long long)bench_responses(b), (unsigned long long)n.takes,
-                  (unsigned long long)n.takeovers, (unsigned long long)n.exchanges);
+    print_message(
+        "seed %u: %llu responses, %llu by the kernel path, %llu takes, %llu takeovers, "
+        "%llu exchanges in userspace; taken over inside of chunked bodies %llu, of held parts %llu\n",
+        SEED, (unsigned long long)(clients[0].done + clients[1].done), (unsigned long long)bench_responses(b),
+        (unsigned long long)n.takes, (unsigned long long)n.takeovers, (unsigned long long)n.exchanges,
+        (unsigned long long)n.chunked, (unsigned long long)n.held);
     assert_string_equal(clients[0].error, "");
     assert_string_equal(clients[1].error, "");
     assert_string_equal(server.error, "");
@@ -313,6 +394,7 @@ static void _run(struct bench *b)
     assert_int_equal(n.lost, 0);
     assert_true(settled);
     assert_true(bench_responses(b) > 100 && n.takeovers > 10);
+    assert_true(!_chunked || !_in_pieces || (n.chunked > 0 && n.held > 0));
 }
 
 static void test_whole_messages(void **state)
@@ -324,6 +406,20 @@ static void test_whole_messages(void **state)
 static void test_pieces(void **state)
 {
     _in_pieces = true;
+    _run(*state);
+}
+
+static void test_chunks(void **state)
+{
+    _in_pieces = false;
+    _chunked = true;
+    _run(*state);
+}
+
+static void test_chunks_in_pieces(void **state)
+{
+    _in_pieces = true;
+    _chunked = true;
     _run(*state);
 }
 
@@ -350,6 +446,7 @@ static int _setup(void **state)
 {
     int r = bench_setup(state);
     _redis = false;
+    _chunked = false;
     daemon_open(((struct bench *)*state)->k, SLOT_HTTP);
     return r;
 }
@@ -359,6 +456,7 @@ static int _setup_redis(void **state)
     int r = bench_setup(state);
     bench_redis(*state, BENCH_BUFFER);
     _redis = true;
+    _chunked = false;
     daemon_open(((struct bench *)*state)->k, SLOT_REDIS);
     return r;
 }
@@ -374,6 +472,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole_messages, _setup, _teardown),
         cmocka_unit_test_setup_teardown(test_pieces, _setup, _teardown),
+        cmocka_unit_test_setup_teardown(test_chunks, _setup, _teardown),
+        cmocka_unit_test_setup_teardown(test_chunks_in_pieces, _setup, _teardown),
         cmocka_unit_test_setup_teardown(test_redis, _setup_redis, _teardown),
         cmocka_unit_test_setup_teardown(test_redis_pieces, _setup_redis, _teardown),
         cmocka_unit_test_setup_teardown(test_redis_two_at_once, _setup_redis, _teardown),
