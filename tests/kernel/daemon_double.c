@@ -252,9 +252,9 @@ bool daemon_flow(const uint8_t *in, size_t len, struct flow *f)
     if (!end)
         return false;
     f->left = (uint64_t)(end - in) + 4;
-    f->chunked = memmem(in, f->left, "Transfer-Encoding: chunked", 26) != NULL;
-    const uint8_t *field = memmem(in, f->left, "Content-Length: ", 16);
-    f->left += field ? strtoull((const char *)field + 16, NULL, 10) : 0;
+    f->chunked = memmem(in, f->left, "\r\nTransfer-Encoding:", 20) != NULL;
+    const uint8_t *field = memmem(in, f->left, "\r\nContent-Length:", 17);
+    f->left += field ? strtoull((const char *)field + 17, NULL, 10) : 0;
     return true;
 }
 
