@@ -11,6 +11,7 @@ skein_proxy_test(conn SOURCES conn.c conn_output.c gather.c LIBS skein_framer Pk
 skein_proxy_test(conn_gather SOURCES conn.c conn_output.c gather.c LIBS skein_framer PkgConfig::LIBEVENT Threads::Threads)
 target_link_options(test_conn_gather PRIVATE -Wl,--wrap=sendmsg)
 skein_proxy_test(fallback SOURCES fallback.c LIBS skein_framer)
+skein_proxy_test(fault SOURCES fault.c)
 skein_proxy_test(head SOURCES head.c LIBS skein_parsers PkgConfig::LIBEVENT)
 skein_proxy_test(listen SOURCES listen.c LIBS PkgConfig::LIBEVENT)
 skein_proxy_test(log SOURCES log.c)
