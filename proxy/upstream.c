@@ -258,15 +258,26 @@ static int _connect(struct exchange *x)
     return 0;
 }
 
+/* Whether nothing has come from an idle connection. Its event may be waiting behind the one that we
+ * are in, and what has come answers no request that is still to be sent (RFC 9112 9.2). */
+static bool _is_silent(const struct upstream *u)
+{
+    char byte;
+    return recv(u->c.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 /* An idle connection for the exchange: its client's own, or anybody's. */
 static struct upstream *_kept(struct exchange *x)
 {
     struct upstream *own = x->d->pinned;
-    if (own && !own->c.dead && own->c.endpoint == x->endpoint->id) {
+    struct upstream *u;
+    if (own && !own->c.dead && own->c.endpoint == x->endpoint->id && _is_silent(own)) {
         x->pin = true;
         return own;
     }
-    return TAILQ_FIRST(&_pool(x->d->c.worker, x->endpoint->id)->idle);
+    while ((u = TAILQ_FIRST(&_pool(x->d->c.worker, x->endpoint->id)->idle)) && !_is_silent(u))
+        _destroy(u);
+    return u;
 }
 
 int upstream_get(struct exchange *x, bool fresh)
@@ -296,7 +307,7 @@ void upstream_park(struct upstream *u)
     struct worker *w = u->c.worker;
     struct upstream_pool *p = _pool(w, u->c.endpoint);
     const struct conf *conf = w->runtime->conf;
-    if (u->c.dead || u->idle.tqe_prev)
+    if (u->c.dead || u->idle.tqe_prev || u->pinned_by)
         return;
     if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->c.endpoint)) {
         _destroy(u);

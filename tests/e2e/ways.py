@@ -101,13 +101,18 @@ class WaysTest(ProxyTest):
         self.origin.scripts.pop(path)
         return clients
 
-    def play_response(self, way, request, data, end=None):
+    def play_response(self, way, request, data, end=None, cuts=None):
         """Has the origin answer a request, whose target is "/@", with bytes; yields
-        (description, client, the origin's connections) per connection.
+        (description, client, the origin's connections that the request came on) per connection.
 
         end: "fin" or "reset", what follows the bytes when skein has seen them; None: nothing.
+        cuts: the places to try; all by default. Before the second piece no piece may be a whole
+        response: its connection would serve another request, before the origin goes on.
         """
-        cuts = cuts_of(data) if way == "cut" else [0]
+        if way != "cut":
+            cuts = [0]
+        elif cuts is None:
+            cuts = cuts_of(data)
         path, arrived, go = "/" + unique("response"), threading.Semaphore(0), threading.Event()
         conns = {}
 
@@ -120,25 +125,28 @@ class WaysTest(ProxyTest):
                 arrived.release()
                 go.wait(DEADLINE)
             try_send(conn, data[at:])
+            sent.release()
             if end:
-                sent.release()
                 leave.wait(DEADLINE)
                 (conn.finish if end == "fin" else conn.reset)()
         sent, leave = threading.Semaphore(0), threading.Event()
         self.origin.on(path, script)
-        clients = [self.connect()] if way == "first" else self.pooled(len(cuts))
+        if way == "first":
+            self.origin.drop_connections()
+            clients = [self.connect()]
+        else:
+            clients = self.pooled(len(cuts))
         for client, at in zip(clients, cuts):
             client.send(request.replace(b"/@", f"{path}?{at}".encode()))
         if way == "cut":
             self.await_all(arrived, len(cuts), "first pieces")
             self.all_read()
             go.set()
-        if end:
-            self.await_all(sent, len(cuts), "second pieces")
-            self.all_read()
-            leave.set()
+        self.await_all(sent, len(cuts), "second pieces")
+        self.all_read()
+        leave.set()
         for client, at in zip(clients, cuts):
-            yield f"{way} {at}" if at else way, client, conns[at] if at in conns else None
+            yield f"{way} {at}" if at else way, client, conns.setdefault(at, [])
             client.close()
         self.origin.scripts.pop(path)
 
