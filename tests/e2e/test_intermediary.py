@@ -211,15 +211,88 @@ class UntouchedTest(WaysTest):
                 self.assertEqual(request.without("host"), self.FIELDS)
 
 
+class ExpectAndUpgradeTest(WaysTest):
+    """What is not a plain exchange, in all ways (rules 41, 58, 59, 62)."""
+
+    def test_expect(self):
+        def script(conn, request):
+            conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            conn.read_body(request)
+            conn.send(reply(request.body))
+        for way in self.WAYS:
+            path = "/" + unique("expect")
+            self.origin.on(path, script)
+            for played, client in self.play(way, make_request("POST", path, b"0123456789",
+                                                              [("Expect", "100-continue")])):
+                with self.subTest(played=played):
+                    response = client.read_response()
+                    self.assertEqual((response.body, [r.status for r in response.interim]),
+                                     (b"0123456789", [100]))
+                    self.assertEqual(client.get("/direct").status, 200)
+
+    def test_upgrade(self):
+        """The request, then bytes that belong into the tunnel: cut anywhere."""
+        def script(conn, request):
+            request.complete = True
+            self.assertFalse(conn.buf, "tunnel data before 101")
+            conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            conn.send(conn.read_exact(4).upper())
+            conn.wait_end()
+            conn.finish()
+        for way in self.WAYS:
+            path = "/" + unique("upgrade")
+            self.origin.on(path, script)
+            raw = make_request("GET", path, fields=[("Connection", "upgrade"), ("Upgrade", "x")])
+            for played, client in self.play(way, raw + b"ping"):
+                with self.subTest(played=played):
+                    self.assertEqual(client.read_head().status, 101)
+                    self.assertEqual(client.read_exact(4), b"PING")
+                    client.half_close()
+                    self.assertEqual(client.read_to_end(), b"")
+
+    def test_h2c_is_not_offered(self):
+        for way in self.WAYS:
+            path = "/" + unique("h2c")
+            fields = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AA")]
+            for played, client in self.play(way, make_request("GET", path, fields=fields)):
+                with self.subTest(played=played):
+                    self.assertEqual(client.read_response().status, 200)
+                    self.assertEqual(client.get("/direct").status, 200)
+            for request in self.origin.seen(path):
+                self.assertEqual(request.all("upgrade") + request.all("http2-settings")
+                                 + request.all("connection"), [])
+
+    def test_the_last_request(self):
+        """`close`, and HTTP/1.0 with keep-alive and without."""
+        for line, field in (("HTTP/1.1", "close"), ("HTTP/1.0", "keep-alive"), ("HTTP/1.0", "x")):
+            for way in self.WAYS:
+                path, hidden = "/" + unique("last"), unique("hidden")
+                raw = f"GET {path} {line}\r\nHost: h\r\nConnection: {field}\r\n\r\n".encode()
+                for played, client in self.play(way, raw + make_request("GET", "/" + hidden)):
+                    with self.subTest(played=played, line=line, field=field):
+                        response = client.read_response()
+                        self.assertEqual(response.body, b"origin " + path.encode())
+                        self.assertTrue(response.closes())
+                        self.assertEqual(client.read_to_end(), b"")
+                        self.assertEqual(client.ended, "fin")
+                self.assert_never_upstream(hidden)
+
+    def test_the_client_ends_after_its_request(self):
+        for way in self.WAYS:
+            path = "/" + unique("half")
+            for played, client in self.play(way, make_request("POST", path, b"0123456789")):
+                with self.subTest(played=played):
+                    client.half_close()
+                    self.assertEqual(client.read_response().body, b"origin " + path.encode())
+                    self.assertEqual(client.read_to_end(), b"")
+                    self.assertEqual(client.ended, "fin")
+
+
 class ReasonTest(ProxyTest):
     """What went wrong is counted and logged by a word (rule 70)."""
 
     extra = {"limits": {"header_bytes": "2KiB", "target_bytes": "1KiB", "body_bytes": "1KiB"},
              "timeouts": {"header": "200ms", "response": "300ms"}}
-
-    @classmethod
-    def start_skein(cls):
-        super().start_skein()
 
     def counted(self, reason):
         return self.skein.metric("skein_errors_total", listener="web", reason=reason)
