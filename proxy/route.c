@@ -6,7 +6,7 @@
 #include "worker.h"
 
 /* Whether a server that reads the path in another form would see one that belongs to another route
- * (RFC 9110 17.4 on what a path may hide). What skein answers by itself has no server. */
+ * (RFC 9110 17.3: what a path may hide). What skein answers by itself has no server. */
 static bool _is_ambiguous(struct downstream *d, const char *head, const struct http1_message *m,
                           const struct conf_route *route, const char *path, size_t len)
 {
