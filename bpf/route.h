@@ -47,6 +47,8 @@ static __always_inline __u32 route(struct slot *s, const struct kernel_listener 
 {
     if (l->single)
         return l->cluster;
+    if (s->head.flags & HTTP1_F_ODD_PATH)
+        return CLUSTER_USERSPACE;
     __u32 vhost = l->any_vhost;
     if (l->has_hosts && route_vhost(s, vhost, &vhost))
         return CLUSTER_USERSPACE;

@@ -28,7 +28,7 @@ TARGET = VCHAR - set(b"#")
 HOST = ALPHA | DIGIT | set(b"-._")  # reg-name without what nobody uses
 
 MARKS = ["NONE", "TARGET", "QUERY", "TARGET_END", "HOST", "HOST_END", "LENGTH", "LENGTH_END",
-         "UNDERSCORE", "CONNECTION_END", "KEEP_ALIVE", "KEEP_ALIVE_END", "MINOR_0"]
+         "UNDERSCORE", "ODD_PATH", "CONNECTION_END", "KEEP_ALIVE", "KEEP_ALIVE_END", "MINOR_0"]
 MARK_BITS = 4
 # Counter -> lowest bit in the sum of weights. Widths hold the most a window can have of each.
 COUNTERS = {"LINES": 0, "HOSTS": 9, "LENGTHS": 17, "CODINGS": 24, "PERSISTS": 31, "CLOSES": 39,
@@ -280,6 +280,8 @@ def request(a, line):
     before = a.state("q-target-start")
     slash = a.state("q-target", mark="TARGET")
     path = a.state("q-path")
+    again = a.state("q-path-/")
+    odd = a.state("q-path-odd", mark="ODD_PATH")
     mark = a.state("q-?", mark="QUERY")
     query = a.state("q-query")
     version = a.state("q-version", mark="TARGET_END")
@@ -290,12 +292,17 @@ def request(a, line):
     a.on(method, b" ", before)
     a.on(before, TARGET, a.sink("TARGET"))
     a.on(before, b"/", slash)
-    for s in (slash, path):
-        a.on(s, TARGET, path)
+    # What could mean another path to somebody else: escapes, backslashes, parameters, empty and dot segments.
+    for s in (slash, again, path, odd):
+        a.on(s, TARGET, odd if s == odd else path)
+        a.on(s, b"%\\;", odd)
         a.on(s, b"?", mark)
+    a.on(path, b"/", again)
+    for s in (slash, again):
+        a.on(s, b"/.", odd)
     for s in (mark, query):
         a.on(s, TARGET, query)
-    for s in (slash, path, mark, query):
+    for s in (slash, again, path, odd, mark, query):
         a.on(s, b" ", version)
         a.on(s, b"\r\n", a.sink("VERSION"))
     a.literal("q-version", "HTTP/1.1", version, end, a.sink("VERSION"))

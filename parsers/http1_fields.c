@@ -14,7 +14,9 @@ struct _seen {
     unsigned length;
     unsigned coding;
     unsigned options;
+    unsigned max_forwards;
     struct http1_span host_value;
+    struct http1_span max_forwards_value;
     bool connection_te;
     bool connection_upgrade;
     bool upgrade;
@@ -26,6 +28,10 @@ static bool _span_is(const char *buf, struct http1_span s, const char *lower, si
 {
     return s.len == len && strncasecmp(buf + s.off, lower, len) == 0;
 }
+
+/* Case-sensitive: methods. */
+#define SPAN_IS_EXACTLY(buf, span, literal)                                                                  \
+    ((span).len == sizeof(literal) - 1 && memcmp((buf) + (span).off, literal, sizeof(literal) - 1) == 0)
 
 #define SPAN_IS(buf, span, literal) _span_is(buf, span, literal, sizeof(literal) - 1)
 
@@ -148,13 +154,49 @@ static bool _list_has(const char *buf, struct http1_span list, const char *lower
     return false;
 }
 
-static int _read_expect(const char *buf, struct http1_message *msg, struct http1_span value)
+static int _read_expect(const char *buf, struct http1_message *msg, struct http1_field *f)
 {
     if (msg->kind != HTTP1_REQUEST)
         return 0;
-    if (!SPAN_IS(buf, value, "100-continue"))
+    if (!SPAN_IS(buf, f->value, "100-continue"))
         return http1_fail(417, "unknown expectation");
-    msg->expect_100 = msg->minor == 1; /* RFC 9110 10.1.1: ignored in HTTP/1.0 */
+    msg->expect_100 = msg->minor == 1;
+    f->hop_by_hop = !msg->expect_100; /* RFC 9110 10.1.1: not for HTTP/1.0 clients. */
+    return 0;
+}
+
+/* Whether one of the challenges, or the credentials, are of a scheme that authenticates the
+ * connection. A quoted comma may make it see one that is not there, which costs nothing. */
+static bool _is_connection_auth(const char *buf, struct http1_span value)
+{
+    struct http1_span item;
+    while (http1_list_next(buf, &value, &item)) {
+        const char *space = memchr(buf + item.off, ' ', item.len);
+        if (space)
+            item.len = (uint32_t)(space - (buf + item.off));
+        if (SPAN_IS(buf, item, "ntlm") || SPAN_IS(buf, item, "negotiate"))
+            return true;
+    }
+    return false;
+}
+
+/* Max-Forwards = 1*DIGIT, for TRACE and OPTIONS: RFC 9110 section 7.6.2. */
+static int _apply_max_forwards(const char *buf, struct http1_message *msg, const struct _seen *seen)
+{
+    struct http1_span value = seen->max_forwards_value;
+    uint64_t n = 0;
+    if (!seen->max_forwards || !(msg->is_trace || SPAN_IS_EXACTLY(buf, msg->method, "OPTIONS")))
+        return 0;
+    if (seen->max_forwards > 1 || value.len == 0)
+        return http1_fail(400, "Max-Forwards repeated or empty");
+    for (uint32_t i = 0; i < value.len; i++) {
+        if (!http1_is(buf[value.off + i], HTTP1_C_DIGIT))
+            return http1_fail(400, "Max-Forwards is not a number");
+        n = n * 10 + (uint64_t)(buf[value.off + i] - '0');
+        n = n > INT32_MAX ? INT32_MAX : n;
+    }
+    msg->limited = true;
+    msg->max_forwards = (uint32_t)n;
     return 0;
 }
 
@@ -164,6 +206,12 @@ static bool _is_proxy_auth(const char *name, size_t len)
     return HTTP1_NAME_IS(name, len, "proxy-authenticate") ||
            HTTP1_NAME_IS(name, len, "proxy-authorization") ||
            HTTP1_NAME_IS(name, len, "proxy-authentication-info");
+}
+
+static bool _is_auth(enum http1_kind kind, const char *name, size_t len)
+{
+    return kind == HTTP1_REQUEST ? HTTP1_NAME_IS(name, len, "authorization")
+                                 : HTTP1_NAME_IS(name, len, "www-authenticate");
 }
 
 static int _apply_field(const char *buf, struct http1_message *msg, struct http1_field *f, struct _seen *seen)
@@ -197,10 +245,16 @@ static int _apply_field(const char *buf, struct http1_message *msg, struct http1
         seen->h2c |= _list_has(buf, f->value, "h2c");
         return 0;
     case HTTP1_FIELD_EXPECT:
-        return _read_expect(buf, msg, f->value);
+        return _read_expect(buf, msg, f);
+    case HTTP1_FIELD_MAX_FORWARDS:
+        seen->max_forwards++;
+        seen->max_forwards_value = f->value;
+        return 0;
     default:
         if (_is_proxy_auth(buf + f->name.off, f->name.len))
             f->hop_by_hop = true;
+        if (_is_auth(msg->kind, buf + f->name.off, f->name.len))
+            msg->connection_auth |= _is_connection_auth(buf, f->value);
         return 0;
     }
 }
@@ -271,6 +325,8 @@ int http1_apply_fields(const char *buf, struct http1_message *msg)
         status = _apply_framing(buf, msg, &seen);
     if (!status && msg->kind == HTTP1_REQUEST)
         status = _apply_host(buf, msg, &seen);
+    if (!status && msg->kind == HTTP1_REQUEST)
+        status = _apply_max_forwards(buf, msg, &seen);
     msg->te_trailers = seen.connection_te && seen.trailers;
     msg->upgrade = msg->minor == 1 && seen.connection_upgrade && seen.upgrade && !seen.h2c;
     return status;

@@ -70,6 +70,7 @@ enum http1_head_flags {
     HTTP1_F_MINOR_0 = 1 << 6,    /**< Response: HTTP/1.0. */
     HTTP1_F_EXPECT = 1 << 7,     /**< Request: the client waits for 100 (Continue). */
     HTTP1_F_SAFE = 1 << 8,       /**< Request: GET or HEAD. */
+    HTTP1_F_ODD_PATH = 1 << 9,   /**< Request: another reader could take the path for another one. */
 };
 
 /** Longest field line that is blanked out of a head, and longest name of the field behind it. */

@@ -68,18 +68,24 @@ static const llhttp_settings_t _settings = {
     .on_headers_complete = _on_head,
 };
 
-/* Feeds the head without the whitespace before colons, which only a response may have
- * and which is removed when the response is forwarded (RFC 9112 section 5.1). */
+/* Feeds the head without optional whitespace: llhttp takes no tab around a Content-Length, which is
+ * legal (RFC 9112 section 5), and none before a colon, which only a response may have and which is
+ * removed when the response is forwarded (section 5.1). The raw pass has seen that it is nothing else. */
 static llhttp_errno_t _feed(struct _check *c, size_t from, size_t len)
 {
     const struct http1_message *msg = c->msg;
     llhttp_errno_t err = HPE_OK;
-    for (uint32_t i = 0; i < msg->n_fields && msg->kind == HTTP1_RESPONSE && err == HPE_OK; i++) {
-        size_t name_end = msg->fields[i].name.off + msg->fields[i].name.len;
-        if (c->buf[name_end] == ':')
+    for (uint32_t i = 0; i < msg->n_fields && err == HPE_OK; i++) {
+        const struct http1_field *f = &msg->fields[i];
+        size_t name_end = f->name.off + f->name.len, value_end = f->value.off + f->value.len;
+        if (c->buf[name_end] == ':' && f->value.off <= name_end + 2 && c->buf[value_end] == '\r')
             continue;
         err = llhttp_execute(&c->parser, c->buf + from, name_end - from);
-        from = name_end + strspn(c->buf + name_end, " \t");
+        if (err == HPE_OK)
+            err = llhttp_execute(&c->parser, ":", 1);
+        if (err == HPE_OK)
+            err = llhttp_execute(&c->parser, c->buf + f->value.off, f->value.len);
+        from = value_end + strspn(c->buf + value_end, " \t");
     }
     return err == HPE_OK ? llhttp_execute(&c->parser, c->buf + from, len - from) : err;
 }

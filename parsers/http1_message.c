@@ -51,6 +51,7 @@ static void _classify_method(const char *buf, struct http1_message *msg)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
     msg->is_head = _method_is(buf, msg, "HEAD");
+    msg->is_trace = _method_is(buf, msg, "TRACE");
     for (size_t i = 0; i < sizeof(idempotent) / sizeof(*idempotent) && !msg->idempotent; i++)
         msg->idempotent = _method_is(buf, msg, idempotent[i]);
 }
@@ -64,9 +65,9 @@ static void _init(struct http1_message *msg, enum http1_kind kind, size_t len)
 }
 
 /* RFC 9110 section 9.3.8: a TRACE request has no content. */
-static int _check_trace(const char *buf, const struct http1_message *msg)
+static int _check_trace(const struct http1_message *msg)
 {
-    if (!_method_is(buf, msg, "TRACE"))
+    if (!msg->is_trace)
         return 0;
     if (msg->body == HTTP1_BODY_CHUNKED || (msg->body == HTTP1_BODY_LENGTH && msg->content_length > 0))
         return http1_fail(400, "TRACE with a body");
@@ -96,7 +97,7 @@ int http1_parse_request(const char *buf, size_t len, const struct http1_limits *
         return status;
     if ((status = http1_apply_fields(buf, msg)))
         return status;
-    if ((status = _check_trace(buf, msg)))
+    if ((status = _check_trace(msg)))
         return status;
     return http1_cross_check(buf, len, msg);
 }

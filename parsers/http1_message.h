@@ -40,6 +40,7 @@ enum http1_field_id {
     HTTP1_FIELD_EXPECT,
     HTTP1_FIELD_HTTP2_SETTINGS,
     HTTP1_FIELD_DATE,
+    HTTP1_FIELD_MAX_FORWARDS,
     _HTTP1_FIELD_ID_MAX,
 };
 
@@ -88,6 +89,9 @@ struct http1_message {
     bool idempotent;  /**< RFC 9110 9.2.2, by method. */
     bool expect_100;  /**< Expect: 100-continue. */
     bool te_trailers; /**< TE: trailers, named by Connection. */
+    bool is_trace;
+    bool limited;          /**< TRACE or OPTIONS with Max-Forwards (RFC 9110 7.6.2): */
+    uint32_t max_forwards; /**< how often it may be forwarded. */
 
     /* response */
     uint16_t status;
@@ -98,6 +102,8 @@ struct http1_message {
     uint64_t content_length; /**< With HTTP1_BODY_LENGTH. For a response to HEAD and a 304
                               * the body is NONE, and the field is forwarded as it is. */
     bool close;              /**< Connection: close, or HTTP/1.0. */
+    bool connection_auth;    /**< Authorization or WWW-Authenticate names NTLM or Negotiate, which
+                              * authenticate the connection instead of the request. */
     bool upgrade;            /**< HTTP/1.1, Connection names `upgrade` and Upgrade is there,
                               * and Upgrade is not h2c. */
     uint32_t n_fields;

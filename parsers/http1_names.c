@@ -45,6 +45,8 @@ uint8_t http1_field_id(const char *name, size_t len)
         if (first == 'c' && IS("connection"))
             return HTTP1_FIELD_CONNECTION;
         return first == 'k' && IS("keep-alive") ? HTTP1_FIELD_KEEP_ALIVE : HTTP1_FIELD_OTHER;
+    case 12:
+        return first == 'm' && IS("max-forwards") ? HTTP1_FIELD_MAX_FORWARDS : HTTP1_FIELD_OTHER;
     case 14:
         if (first == 'c' && IS("content-length"))
             return HTTP1_FIELD_CONTENT_LENGTH;
@@ -102,6 +104,7 @@ bool http1_is_protected(const char *name, size_t len)
     case HTTP1_FIELD_TRANSFER_ENCODING:
     case HTTP1_FIELD_EXPECT:
     case HTTP1_FIELD_DATE:
+    case HTTP1_FIELD_MAX_FORWARDS:
         return true;
     default:
         break;
@@ -113,8 +116,6 @@ bool http1_is_protected(const char *name, size_t len)
         return IS("authorization");
     case 'c':
         return IS("cache-control") || IS("cookie") || STARTS("content-");
-    case 'm':
-        return IS("max-forwards");
     case 'r':
         return IS("range");
     case 's':

@@ -143,6 +143,8 @@ static inline int _http1_frame_request(const struct http1_window *w, const struc
         return HTTP1_EXPECT;
     if (HTTP1_COUNT_EXPECTS(s->sum))
         out->flags |= HTTP1_F_EXPECT;
+    if (s->mark[HTTP1_MARK_ODD_PATH])
+        out->flags |= HTTP1_F_ODD_PATH;
     out->target_off = (unsigned short)target;
     out->target_len = (unsigned short)(end - target);
     out->path_len = (unsigned short)((query ? query : end) - target);

@@ -33,11 +33,19 @@ static const struct conf *_conf(struct downstream *d)
     return d->c.worker->runtime->conf;
 }
 
-/* Sends an error answer outside of an exchange and ends the connection. */
-static void _refuse(struct downstream *d, unsigned status)
+void downstream_fault(struct downstream *d, enum fault f, const char *why)
 {
+    stat_add(&_stats(d)->faults[f], 1);
+    log_debug("%s: status=%u reason=%s: %s", runtime_listener_name(d->c.listener_id), fault_status(f),
+              fault_name(f), why);
+}
+
+/* Sends an error answer outside of an exchange and ends the connection. */
+static void _refuse(struct downstream *d, enum fault f, const char *why)
+{
+    downstream_fault(d, f, why);
     stat_add(&_stats(d)->errors, 1);
-    reply(d, status, NULL, true, false);
+    reply(d, fault_status(f), NULL, true, false);
     conn_finish(&d->c, true);
 }
 
@@ -54,7 +62,7 @@ static size_t _request(struct downstream *d, const char *data, size_t len)
         int status = http1_request_partial(data, len, &limits);
         if (status) {
             stat_add(&_stats(d)->requests, 1);
-            _refuse(d, (unsigned)status);
+            _refuse(d, fault_of_status(status), http1_error());
             return len;
         }
         bool first = !d->scanned;
@@ -68,9 +76,7 @@ static size_t _request(struct downstream *d, const char *data, size_t len)
     stat_add(&_stats(d)->requests, 1);
     int status = http1_parse_request(data, end, &limits, &m);
     if (status) {
-        log_debug("%s: request refused with %d: %s", runtime_listener_name(d->c.listener_id), status,
-                  http1_error());
-        _refuse(d, (unsigned)status);
+        _refuse(d, fault_of_status(status), http1_error());
         return len;
     }
     exchange_begin(d, data, &m);
@@ -88,7 +94,7 @@ static size_t _input(struct conn *c, const char *data, size_t len)
         } else if (!d->x) {
             size_t skip = http1_skip_empty_lines(data + used, len - used);
             if (skip > EMPTY_LINES_MAX) {
-                _refuse(d, 400);
+                _refuse(d, FAULT_BAD_REQUEST, "too many empty lines");
                 return len;
             }
             used += skip;
@@ -124,7 +130,7 @@ static void _eof(struct conn *c)
     } else if (x->state == EXCHANGE_TUNNEL) {
         tunnel_eof(x, false);
     } else if (x->state == EXCHANGE_REQUEST) {
-        exchange_cancel(x); /* Truncated request: never completed upstream. */
+        exchange_cancel(x, FAULT_CLIENT_CLOSED); /* Truncated request: never completed upstream. */
     }
     /* A half-closed client that asked for something still gets it. */
 }
@@ -134,7 +140,7 @@ static void _broken(struct conn *c, int err)
     struct downstream *d = downstream_of(c);
     (void)err;
     if (d->x)
-        exchange_cancel(d->x);
+        exchange_cancel(d->x, FAULT_CLIENT_CLOSED);
     else
         conn_close(c, true);
 }
@@ -178,7 +184,7 @@ void downstream_clock(struct downstream *d)
     else if (!x)
         conn_deadline(&d->c, conn_pending(&d->c) || d->scanned ? t->header : t->idle);
     else if (x->state == EXCHANGE_TUNNEL)
-        conn_deadline(&d->c, t->tunnel);
+        conn_deadline(&d->c, tunnel_limit(x));
     else if (x->state == EXCHANGE_REQUEST && !(x->u && x->u->c.out))
         conn_deadline(&d->c, t->body);
     else
@@ -193,20 +199,20 @@ static void _expired(struct conn *c)
         return;
     if (c->out) {
         if (x)
-            exchange_cancel(x);
+            exchange_cancel(x, FAULT_WRITE_TIMEOUT);
         else
             conn_close(c, true);
     } else if (!x && (conn_pending(c) || d->scanned)) {
-        _refuse(d, 408);
+        _refuse(d, FAULT_HEADER_TIMEOUT, "head timeout");
     } else if (!x) {
         /* Between messages: from here on userspace owns it, so that FIN comes last. */
         kpath_wake(c);
         if (!d->x && !conn_pending(c))
             conn_finish(c, true);
     } else if (x->state == EXCHANGE_TUNNEL) {
-        exchange_cancel(x);
+        exchange_cancel(x, FAULT_TUNNEL_TIMEOUT);
     } else if (x->state == EXCHANGE_REQUEST) {
-        exchange_fail(x, 408, "request body timeout");
+        exchange_fail(x, FAULT_BODY_TIMEOUT, "request body timeout");
     }
 }
 
@@ -224,7 +230,7 @@ static void _cancel(struct conn *c)
 {
     struct exchange *x = downstream_of(c)->x;
     if (x)
-        exchange_cancel(x);
+        exchange_cancel(x, FAULT_DRAIN_TIMEOUT);
     else
         conn_close(c, true);
 }
@@ -256,6 +262,7 @@ static void _release(struct conn *c)
     struct downstream *d = downstream_of(c);
     struct worker *w = c->worker;
     stat_add(&_stats(d)->active, -1);
+    upstream_unpin(d);
     atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);
     free(d);
     worker_conn_gone(w);
@@ -308,5 +315,5 @@ void downstream_next(struct downstream *d, bool close, bool linger)
     else if (!d->x)
         conn_finish(c, false);
     else if (d->x->state == EXCHANGE_REQUEST && !conn_pending(c))
-        exchange_cancel(d->x); /* Truncated: the rest will not come. */
+        exchange_cancel(d->x, FAULT_CLIENT_CLOSED); /* Truncated: the rest will not come. */
 }

@@ -21,6 +21,8 @@
 #define CONNECTS_MAX 3
 
 static const struct conf_respond _not_found = {.status = 404, .body = NULL};
+static char _no_body[] = "";
+static const struct conf_respond _options = {.status = 200, .body = _no_body};
 
 struct exchange *exchange_new(struct worker *w)
 {
@@ -79,22 +81,24 @@ static void _respond(struct exchange *x)
     struct downstream *d = x->d;
     bool rest = x->state == EXCHANGE_REQUEST;
     bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
-    if (x->respond == &_not_found)
+    if (x->respond == &_not_found) {
+        downstream_fault(d, FAULT_NO_ROUTE, "no route");
         stat_add(&d->c.worker->stats.listeners[d->c.listener_id].errors, 1);
+    }
     reply(d, x->respond->status, x->respond->body, close, x->is_head);
     _leave(x, close, true);
 }
 
-void exchange_fail(struct exchange *x, unsigned status, const char *why)
+void exchange_fail(struct exchange *x, enum fault f, const char *why)
 {
     struct downstream *d = x->d;
-    log_debug("%s: answering %u: %s", runtime_listener_name(d->c.listener_id), status, why);
+    downstream_fault(d, f, why);
     upstream_drop(x);
     stat_add(&d->c.worker->stats.listeners[d->c.listener_id].errors, 1);
     if (!x->started) {
         bool rest = x->state == EXCHANGE_REQUEST;
         bool close = rest || x->http10 || x->downstream_close || d->c.worker->draining;
-        reply(d, status, NULL, close, x->is_head);
+        reply(d, fault_status(f), NULL, close, x->is_head);
         _leave(x, close, true);
         return;
     }
@@ -109,9 +113,10 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why)
         conn_finish(&d->c, false);
 }
 
-void exchange_cancel(struct exchange *x)
+void exchange_cancel(struct exchange *x, enum fault f)
 {
     struct downstream *d = x->d;
+    downstream_fault(d, f, "connection aborted");
     upstream_drop(x);
     exchange_free(d->c.worker, x);
     d->x = NULL;
@@ -122,7 +127,10 @@ void exchange_done(struct exchange *x)
 {
     bool rest = x->state == EXCHANGE_REQUEST;
     bool close = rest || x->downstream_close;
-    if (x->upstream_keep && !x->upstream_spent && !rest)
+    bool keep = x->upstream_keep && !x->upstream_spent && !rest;
+    if (keep && x->pin && !close)
+        upstream_pin(x);
+    else if (keep && !x->pin)
         upstream_release(x);
     else
         upstream_drop(x);
@@ -178,7 +186,27 @@ static void _connect_failed(struct exchange *x, int err)
         if (!err)
             return;
     }
-    exchange_fail(x, err == ETIMEDOUT ? 504 : 503, strerror(err));
+    exchange_fail(x, err == ETIMEDOUT ? FAULT_CONNECT_TIMEOUT : FAULT_CONNECT_FAILED, strerror(err));
+}
+
+/* Not a byte came back, and it is not sent again. A server may close an idle connection at any
+ * moment; a client whose own connection ends between two messages knows that, and what it may
+ * send again (RFC 9112 9.3.1). To its first request it gets an answer. */
+static void _fail_upstream(struct exchange *x, int err)
+{
+    struct downstream *d = x->d;
+    enum fault f = err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED;
+    const char *why = err ? strerror(err) : "upstream closed before its response";
+    bool raced = x->u && x->u->reused && !x->resp_bytes;
+    if (!raced || !(d->c.promotions || d->c.requests > 1)) {
+        exchange_fail(x, f, why);
+        return;
+    }
+    downstream_fault(d, f, why);
+    upstream_drop(x);
+    exchange_free(d->c.worker, x);
+    d->x = NULL;
+    conn_finish(&d->c, true);
 }
 
 void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
@@ -200,7 +228,7 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
             _connect_failed(x, -r);
         return;
     }
-    exchange_fail(x, 502, err ? strerror(err) : "upstream closed before its response");
+    _fail_upstream(x, err);
 }
 
 static void _request_complete(struct exchange *x)
@@ -216,7 +244,7 @@ static void _request_complete(struct exchange *x)
 
 static void _too_large(struct exchange *x)
 {
-    exchange_fail(x, 413, "request body over limits.body_bytes");
+    exchange_fail(x, FAULT_BODY_TOO_LARGE, "request body over limits.body_bytes");
 }
 
 static size_t _chunked_body(struct exchange *x, const char *data, size_t len)
@@ -260,7 +288,7 @@ static size_t _chunked_body(struct exchange *x, const char *data, size_t len)
             _request_complete(x);
             return used;
         case HTTP1_CHUNKED_ERROR:
-            exchange_fail(x, 400, "malformed chunk");
+            exchange_fail(x, FAULT_BAD_CHUNK, "malformed chunk");
             return len;
         }
     }
@@ -284,22 +312,24 @@ size_t exchange_request_body(struct exchange *x, const char *data, size_t len)
 
 /* Beginning --------------------------------------------------------------------------- */
 
-static const struct conf_route *_route(struct downstream *d, const char *head, const struct http1_message *m)
-{
-    const char *path = "/";
-    size_t path_len = 1;
-    if (m->form != HTTP1_TARGET_ASTERISK && m->path_len) {
-        path = head + m->path.off;
-        path_len = m->path_len;
-    }
-    return runtime_route(d->c.listener->rt, head + m->host.off, m->host.len, path, path_len);
-}
-
 static void _begin_respond(struct exchange *x, const struct http1_message *m)
 {
     bool small = x->body == HTTP1_BODY_CHUNKED || x->remaining <= DISCARD_MAX;
     if (x->body == HTTP1_BODY_NONE || m->expect_100 || !small)
         _respond(x);
+}
+
+/* Max-Forwards is used up: the request ends here (RFC 9110 7.6.2). */
+static void _end_of_hops(struct exchange *x, const char *head, const struct http1_message *m)
+{
+    if (m->is_trace) {
+        bool close = x->http10 || x->downstream_close || x->d->c.worker->draining;
+        reply_trace(x->d, head, m, close);
+        _leave(x, close, true);
+        return;
+    }
+    x->respond = &_options;
+    _begin_respond(x, m);
 }
 
 /* Writes the head as it goes upstream where a retry finds it. @return false if it does not
@@ -335,10 +365,11 @@ static const struct rt_endpoint *_endpoint(struct rt_cluster *c, uint32_t picked
 
 static void _begin_proxy(struct exchange *x, const char *head, struct http1_message *m, uint32_t picked)
 {
-    x->endpoint = _endpoint(x->cluster, picked);
+    struct upstream *own = x->d->pinned;
+    x->endpoint = _endpoint(x->cluster, own ? own->c.endpoint + 1 : picked);
     x->want_donate = picked != 0;
     if (!_write_head(x, head, m)) {
-        exchange_fail(x, 431, "request head grew over the limit");
+        exchange_fail(x, FAULT_HEAD_TOO_LARGE, "request head grew over the limit");
         return;
     }
     int r = _dispatch(x, false);
@@ -372,6 +403,7 @@ static void _describe(struct exchange *x, const struct http1_message *m)
     x->http10 = m->minor == 0;
     x->upgrade = m->upgrade;
     x->te_trailers = m->te_trailers;
+    x->pin = m->connection_auth;
     x->downstream_close = m->close;
     if (x->body == HTTP1_BODY_CHUNKED)
         http1_chunked_init(&x->chunked);
@@ -410,7 +442,8 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
 
 void exchange_begin(struct downstream *d, const char *head, struct http1_message *m)
 {
-    const struct conf_route *route = _route(d, head, m);
+    bool ambiguous;
+    const struct conf_route *route = route_request(d, head, m, &ambiguous);
     struct exchange *x = _new(d);
     uint32_t picked = d->c.picked;
     d->c.picked = 0;
@@ -418,6 +451,10 @@ void exchange_begin(struct downstream *d, const char *head, struct http1_message
     uint64_t limit = x->runtime->conf->limits.body_bytes;
     if (limit && x->remaining > limit) {
         _too_large(x);
+    } else if (ambiguous) {
+        exchange_fail(x, FAULT_AMBIGUOUS_PATH, "path has forms that belong to other routes");
+    } else if (m->limited && m->max_forwards == 0) {
+        _end_of_hops(x, head, m);
     } else if (!route) {
         x->respond = &_not_found;
         _begin_respond(x, m);

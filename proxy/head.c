@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "date.h"
 #include "head_writer.h"
 #include "http.h"
 
@@ -11,6 +12,14 @@ static void _field(struct writer *w, const char *head, const struct http1_field 
     _put(w, ": ", 2);
     _put(w, head + f->value.off, f->value.len);
     _put(w, "\r\n", 2);
+}
+
+static void _line(struct writer *w, const char *name, const char *value)
+{
+    _puts(w, name);
+    _puts(w, ": ");
+    _puts(w, value);
+    _puts(w, "\r\n");
 }
 
 static bool _is_options(const char *head, const struct http1_message *m)
@@ -37,6 +46,12 @@ size_t head_request(char *out, size_t cap, const char *head, const struct http1_
         if (f->id == HTTP1_FIELD_TRAILER) /* The trailers themselves are dropped too. */
             continue;
         host |= f->id == HTTP1_FIELD_HOST;
+        if (m->limited && f->id == HTTP1_FIELD_MAX_FORWARDS) { /* RFC 9110 7.6.2 */
+            char hops[16];
+            snprintf(hops, sizeof(hops), "%u", m->max_forwards - 1);
+            _line(&w, "Max-Forwards", hops);
+            continue;
+        }
         _field(&w, head, f);
     }
     if (!host) { /* An HTTP/1.0 client may omit it, HTTP/1.1 may not. */
@@ -60,12 +75,14 @@ size_t head_response(char *out, size_t cap, const char *head, const struct http1
     struct writer w = {.at = out, .end = out + cap};
     char line[32];
     bool bodyless = m->status < 200 || m->status == 204;
+    bool date = m->status < 200;
     snprintf(line, sizeof(line), "HTTP/1.1 %03u ", m->status);
     _puts(&w, line);
     _put(&w, head + m->reason.off, m->reason.len);
     _put(&w, "\r\n", 2);
     for (uint32_t i = 0; i < m->n_fields; i++) {
         const struct http1_field *f = &m->fields[i];
+        date |= f->id == HTTP1_FIELD_DATE;
         if (f->hop_by_hop && !(m->status == 101 && f->id == HTTP1_FIELD_UPGRADE))
             continue;
         /* RFC 9112 6.1, RFC 9110 8.6: neither belongs on 1xx and 204. */
@@ -75,6 +92,8 @@ size_t head_response(char *out, size_t cap, const char *head, const struct http1
             continue;
         _field(&w, head, f);
     }
+    if (!date) /* RFC 9110 6.6.1 */
+        _line(&w, "Date", date_now());
     if (m->status == 101)
         _puts(&w, "Connection: upgrade\r\n");
     else if (close)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "conn.h"
+#include "fault.h"
 #include "parsers/http1_chunked.h"
 #include "parsers/http1_message.h"
 #include "peer.h"
@@ -19,16 +20,18 @@ struct worker_listener;
 
 struct downstream {
     struct conn c;
-    struct exchange *x; /**< NULL between messages. */
-    uint32_t scanned;   /**< Bytes of the head at hand already searched for its end. */
-    struct peer peer;   /**< Asked for when a request needs it. */
+    struct exchange *x;      /**< NULL between messages. */
+    uint32_t scanned;        /**< Bytes of the head at hand already searched for its end. */
+    struct upstream *pinned; /**< Idle, and for this client alone; NULL without. */
+    struct peer peer;        /**< Asked for when a request needs it. */
 };
 
 struct upstream {
     struct conn c;
     struct exchange *x; /**< NULL while idle. */
     uint32_t scanned;
-    bool reused; /**< Has served an exchange before the current one. */
+    bool reused;                  /**< Has served an exchange before the current one. */
+    struct downstream *pinned_by; /**< While it is idle: the only client that it may serve; NULL: any. */
     TAILQ_ENTRY(upstream) idle;
 };
 
@@ -67,6 +70,7 @@ struct exchange {
     bool http10;
     bool upgrade;
     bool te_trailers;
+    bool pin; /**< The connection is being authenticated: it is for this client alone. */
 
     /* What was sent upstream, kept for a retry while that is possible. */
     char *replay;
@@ -120,6 +124,9 @@ void downstream_clock(struct downstream *d);
 
 struct downstream *downstream_of(const struct conn *c);
 
+/** Counts and logs why a request was not answered as its client hoped. */
+void downstream_fault(struct downstream *d, enum fault f, const char *why);
+
 /* exchange.c -------------------------------------------------------------------------- */
 
 /** Begins an exchange with a parsed request, in which fields may be marked; `head` stays valid
@@ -143,10 +150,10 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting);
 
 /** Ends the exchange with an own error answer, or, when the response has begun, by
  * aborting the client. Destroys the upstream connection. */
-void exchange_fail(struct exchange *x, unsigned status, const char *why);
+void exchange_fail(struct exchange *x, enum fault f, const char *why);
 
-/** The client is gone or broke the protocol: nothing more can be delivered. */
-void exchange_cancel(struct exchange *x);
+/** The client is gone, or nothing more can be delivered to it: ends both connections. */
+void exchange_cancel(struct exchange *x, enum fault f);
 
 /** The response is complete. */
 void exchange_done(struct exchange *x);
@@ -154,6 +161,14 @@ void exchange_done(struct exchange *x);
 struct exchange *exchange_new(struct worker *w);
 void exchange_free(struct worker *w, struct exchange *x);
 void exchange_free_list(struct worker *w);
+
+/* route.c ----------------------------------------------------------------------------- */
+
+/** The route of a request: the first that matches its path as it came.
+ * @param ambiguous  Set if a server may read the path as one that belongs to another route.
+ * @return NULL if none does. */
+const struct conf_route *route_request(struct downstream *d, const char *head, const struct http1_message *m,
+                                       bool *ambiguous);
 
 /* response.c -------------------------------------------------------------------------- */
 
@@ -181,6 +196,10 @@ size_t head_response(char *out, size_t cap, const char *head, const struct http1
 /** Puts a complete answer of skein's own.
  * @param body  NULL: the status' reason phrase and a line feed. */
 void reply(struct downstream *d, unsigned status, const char *body, bool close, bool to_head);
+
+/** Puts the answer to a TRACE request that ends here: the request as it came (RFC 9110 9.3.8). */
+void reply_trace(struct downstream *d, const char *head, const struct http1_message *m, bool close);
+
 const char *reply_reason(unsigned status);
 
 /* upstream.c -------------------------------------------------------------------------- */
@@ -194,6 +213,13 @@ void upstream_drop(struct exchange *x);
 
 /** Unbinds a connection that stays usable; it becomes idle or the kernel path's. */
 void upstream_release(struct exchange *x);
+
+/** Unbinds a connection that stays usable, but for this client alone: its server may have authenticated
+ * the connection, not the requests (NTLM, Negotiate). Neither goes to the kernel path any more. */
+void upstream_pin(struct exchange *x);
+
+/** Closes the connection that is kept for a client, if there is one. */
+void upstream_unpin(struct downstream *d);
 
 /** Binds a connection that was idle. */
 void upstream_bind(struct exchange *x, struct upstream *u);
@@ -210,6 +236,10 @@ struct upstream *upstream_of(const struct conn *c);
 
 /** Switches both connections of an exchange to bytes, after a 101. */
 void tunnel_begin(struct exchange *x);
+
+/** How long it may be silent, in ns. */
+uint64_t tunnel_limit(const struct exchange *x);
+
 size_t tunnel_input(struct exchange *x, bool from_upstream, const char *data, size_t len);
 void tunnel_eof(struct exchange *x, bool from_upstream);
 /** Queued output of one side has left. */

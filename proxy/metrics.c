@@ -15,6 +15,7 @@
 struct listener_view {
     const char *name;
     uint64_t accepted, active, requests, responses, errors, promoted, returned, kept_many, kept_pipelined;
+    uint64_t faults[_FAULT_MAX];
     uint64_t commands[_REDIS_POLICY_MAX + 1];
     struct kernel_listener_stats kernel;
 };
@@ -42,6 +43,8 @@ static bool _listener(struct server *s, uint32_t id, struct listener_view *v)
         v->returned += stat_get(&l->returned);
         v->kept_many += stat_get(&l->kept_many);
         v->kept_pipelined += stat_get(&l->kept_pipelined);
+        for (unsigned f = 0; f < _FAULT_MAX; f++)
+            v->faults[f] += stat_get(&l->faults[f]);
         for (unsigned p = 0; p <= _REDIS_POLICY_MAX; p++)
             v->commands[p] += stat_get(&l->commands[p]);
     }
@@ -186,6 +189,21 @@ static void _prometheus_listeners(struct server *s, struct evbuffer *out)
     }
 }
 
+static void _prometheus_faults(struct server *s, struct evbuffer *out)
+{
+    struct listener_view v;
+    _type(out, "skein_errors_total", "counter",
+          "HTTP requests that were not answered as their client hoped, by reason.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        for (unsigned f = 0; f < _FAULT_MAX; f++) {
+            if (v.faults[f])
+                evbuffer_add_printf(out,
+                                    "skein_errors_total{listener=\"%s\",status=\"%u\",reason=\"%s\"} %llu\n",
+                                    v.name, fault_status(f), fault_name(f), (unsigned long long)v.faults[f]);
+        }
+    }
+}
+
 static void _prometheus_endpoints(struct server *s, struct evbuffer *out)
 {
     struct endpoint_view v;
@@ -261,6 +279,7 @@ static void _prometheus_probe(const struct probe *p, struct evbuffer *out)
 void metrics_prometheus(struct server *s, struct evbuffer *out)
 {
     _prometheus_listeners(s, out);
+    _prometheus_faults(s, out);
     _prometheus_redis(s, out);
     _prometheus_endpoints(s, out);
     _prometheus_clusters(s, out);

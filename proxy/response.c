@@ -47,6 +47,11 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
     x->head_done = true;
     x->resp_body = m->body;
     x->resp_remaining = m->content_length;
+    if (m->connection_auth || x->pin) {
+        /* Others may not use it, and the kernel path would not know. */
+        x->pin = true;
+        x->d->c.kernel_refused = true;
+    }
     x->upstream_keep = !m->close && m->minor == 1 && m->body != HTTP1_BODY_CLOSE;
     if (x->http10 || x->state == EXCHANGE_REQUEST || w->draining)
         x->downstream_close = true;
@@ -54,7 +59,7 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
         http1_chunked_init(&x->resp_chunked);
         x->resp_encode = !x->http10;
         if (x->http10 && !_only_chunked(m)) {
-            exchange_fail(x, 502, "transfer coding unknown to an HTTP/1.0 client");
+            exchange_fail(x, FAULT_BAD_RESPONSE, "transfer coding unknown to an HTTP/1.0 client");
             return false;
         }
     } else if (m->body == HTTP1_BODY_CLOSE && !x->http10) {
@@ -64,7 +69,7 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
     if (!x->te_trailers || !x->resp_encode)
         _drop_trailer_field(m);
     if (!_put_head(x, head, m, x->downstream_close, framing)) {
-        exchange_fail(x, 502, "response head does not fit");
+        exchange_fail(x, FAULT_BAD_RESPONSE, "response head does not fit");
         return false;
     }
     x->started = true;
@@ -84,19 +89,19 @@ static size_t _head(struct exchange *x, const char *data, size_t len)
     if (!end) {
         x->u->scanned = (uint32_t)len;
         if (len > cl->header_bytes) {
-            exchange_fail(x, 502, "response head too large");
+            exchange_fail(x, FAULT_BAD_RESPONSE, "response head too large");
             return len;
         }
         return 0;
     }
     x->u->scanned = 0;
     if (http1_parse_response(data, end, &limits, x->is_head, &m)) {
-        exchange_fail(x, 502, http1_error());
+        exchange_fail(x, FAULT_BAD_RESPONSE, http1_error());
         return len;
     }
     if (m.status == 101) {
         if (!x->upgrade || x->state != EXCHANGE_RESPONSE) {
-            exchange_fail(x, 502, "101 without Upgrade");
+            exchange_fail(x, FAULT_BAD_RESPONSE, "101 without Upgrade");
             return len;
         }
         x->started = true;
@@ -187,7 +192,7 @@ static size_t _chunked(struct exchange *x, const char *data, size_t len, bool *e
             *end = true;
             return used;
         case HTTP1_CHUNKED_ERROR:
-            exchange_fail(x, 502, "malformed chunk in response");
+            exchange_fail(x, FAULT_BAD_RESPONSE, "malformed chunk in response");
             *failed = true;
             return len;
         }
@@ -257,7 +262,8 @@ void response_eof(struct exchange *x, int err)
         return;
     }
     if (x->resp_body != HTTP1_BODY_CLOSE || err) {
-        exchange_fail(x, 502, "upstream ended inside its response");
+        exchange_fail(x, err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED,
+                      "upstream ended inside its response");
         return;
     }
     if (x->resp_encode)

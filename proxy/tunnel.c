@@ -4,6 +4,14 @@
 #include "http.h"
 #include "worker.h"
 
+uint64_t tunnel_limit(const struct exchange *x)
+{
+    const struct conf_timeouts *t = &x->runtime->conf->timeouts;
+    /* A side that has closed its half waits for the end, not for a conversation. */
+    bool half = x->tunnel_eof[0] || x->tunnel_eof[1];
+    return half && t->idle && t->idle < t->tunnel ? t->idle : t->tunnel;
+}
+
 void tunnel_begin(struct exchange *x)
 {
     x->state = EXCHANGE_TUNNEL;
@@ -40,6 +48,8 @@ void tunnel_eof(struct exchange *x, bool from_upstream)
     x->tunnel_eof[from_upstream] = true;
     if (!x->tunnel_eof[0] || !x->tunnel_eof[1]) {
         _pass_fin(x, !from_upstream);
+        downstream_clock(x->d);
+        upstream_clock(x);
         return;
     }
     /* Both sides are done: what is queued still leaves. */

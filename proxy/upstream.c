@@ -42,9 +42,17 @@ static void _unpark(struct upstream *u)
     p->n_idle--;
 }
 
+static void _forget_pin(struct upstream *u)
+{
+    if (u->pinned_by)
+        u->pinned_by->pinned = NULL;
+    u->pinned_by = NULL;
+}
+
 static void _destroy(struct upstream *u)
 {
     _unpark(u);
+    _forget_pin(u);
     conn_close(&u->c, false);
 }
 
@@ -89,7 +97,7 @@ static void _broken(struct conn *c, int err)
     else if (c->connecting)
         exchange_upstream_failed(x, err, true);
     else if (x->state == EXCHANGE_TUNNEL)
-        exchange_cancel(x);
+        exchange_cancel(x, FAULT_UPSTREAM_RESET);
     else
         response_eof(x, err);
 }
@@ -131,9 +139,9 @@ static void _expired(struct conn *c)
     } else if (c->connecting) {
         exchange_upstream_failed(x, ETIMEDOUT, true);
     } else if (x->state == EXCHANGE_TUNNEL) {
-        exchange_cancel(x);
+        exchange_cancel(x, FAULT_TUNNEL_TIMEOUT);
     } else {
-        exchange_fail(x, 504, "upstream timeout");
+        exchange_fail(x, FAULT_RESPONSE_TIMEOUT, "upstream timeout");
     }
 }
 
@@ -152,7 +160,7 @@ static void _cancel(struct conn *c)
 {
     struct exchange *x = upstream_of(c)->x;
     if (x)
-        exchange_cancel(x);
+        exchange_cancel(x, FAULT_DRAIN_TIMEOUT);
     else
         conn_close(c, true);
 }
@@ -181,6 +189,7 @@ static void _release(struct conn *c)
     struct upstream *u = upstream_of(c);
     struct worker *w = c->worker;
     stat_add(&w->stats.endpoints[u->c.endpoint].active, -1);
+    _forget_pin(u);
     free(u);
     worker_conn_gone(w);
 }
@@ -194,7 +203,7 @@ void upstream_clock(struct exchange *x)
     if (c->connecting)
         conn_deadline(c, t->connect);
     else if (x->state == EXCHANGE_TUNNEL)
-        conn_deadline(c, t->tunnel);
+        conn_deadline(c, tunnel_limit(x));
     else if (c->out)
         conn_deadline(c, t->write);
     else if (!c->reading || x->state == EXCHANGE_REQUEST)
@@ -249,12 +258,35 @@ static int _connect(struct exchange *x)
     return 0;
 }
 
+/* Whether nothing has come from an idle connection. Its event may be waiting behind the one that we
+ * are in, and what has come answers no request that is still to be sent (RFC 9112 9.2). */
+static bool _is_silent(const struct upstream *u)
+{
+    char byte;
+    return recv(u->c.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* An idle connection for the exchange: its client's own, or anybody's. */
+static struct upstream *_kept(struct exchange *x)
+{
+    struct upstream *own = x->d->pinned;
+    struct upstream *u;
+    if (own && !own->c.dead && own->c.endpoint == x->endpoint->id && _is_silent(own)) {
+        x->pin = true;
+        return own;
+    }
+    while ((u = TAILQ_FIRST(&_pool(x->d->c.worker, x->endpoint->id)->idle)) && !_is_silent(u))
+        _destroy(u);
+    return u;
+}
+
 int upstream_get(struct exchange *x, bool fresh)
 {
-    struct upstream *u = fresh ? NULL : TAILQ_FIRST(&_pool(x->d->c.worker, x->endpoint->id)->idle);
+    struct upstream *u = fresh ? NULL : _kept(x);
     if (!u)
         return _connect(x);
     _unpark(u);
+    _forget_pin(u);
     u->reused = true;
     _bind(x, u);
     return 0;
@@ -275,7 +307,7 @@ void upstream_park(struct upstream *u)
     struct worker *w = u->c.worker;
     struct upstream_pool *p = _pool(w, u->c.endpoint);
     const struct conf *conf = w->runtime->conf;
-    if (u->c.dead || u->idle.tqe_prev)
+    if (u->c.dead || u->idle.tqe_prev || u->pinned_by)
         return;
     if (u->c.eof_seen || u->c.write_failed || u->c.out || w->draining || _full(w, u->c.endpoint)) {
         _destroy(u);
@@ -285,6 +317,32 @@ void upstream_park(struct upstream *u)
     conn_deadline(&u->c, conf->timeouts.idle);
     TAILQ_INSERT_HEAD(&p->idle, u, idle);
     p->n_idle++;
+    conn_read(&u->c, true);
+}
+
+void upstream_unpin(struct downstream *d)
+{
+    if (d->pinned)
+        _destroy(d->pinned);
+}
+
+void upstream_pin(struct exchange *x)
+{
+    struct upstream *u = x->u;
+    struct downstream *d = x->d;
+    x->u = NULL;
+    u->x = NULL;
+    if (u->c.dead)
+        return;
+    if (u->c.eof_seen || u->c.write_failed || u->c.out || u->c.worker->draining) {
+        _destroy(u);
+        return;
+    }
+    upstream_unpin(d);
+    d->pinned = u;
+    u->pinned_by = d;
+    u->scanned = 0;
+    conn_deadline(&u->c, u->c.worker->runtime->conf->timeouts.idle);
     conn_read(&u->c, true);
 }
 

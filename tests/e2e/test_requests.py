@@ -1,15 +1,15 @@
 """Which requests are refused and which pass, and what the upstream then sees (rules 1 to 37).
 
-Every case runs as a connection's first message and as a later one on a connection that the
-kernel path may carry, whole and cut into small pieces.
+The tables are in request_cases.py, the ways in which each case is played in ways.py.
 """
 import time
 
 import harness
-from harness import ProxyTest, unique
+from harness import unique
 from request_cases import (ACCEPTED_CHUNKS, ACCEPTED_HEADS, BODIES, REFUSED_CHUNKS,
                            REFUSED_HEADS)
 from wire import PAUSE, Ended, make_request, parse_head
+from ways import WaysTest
 
 CHUNKED = b"POST /@ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -18,15 +18,15 @@ def mark(raw, marker):
     return raw.replace(b"@", marker.encode(), 1) if b"@" in raw else raw
 
 
-class RefusedTest(ProxyTest):
+class RefusedTest(WaysTest):
     def test_heads(self):
         for name, raw, statuses in REFUSED_HEADS:
             for way in self.WAYS:
                 with self.subTest(case=name, way=way):
                     marker = unique("refused")
-                    client = self.send_by(way, mark(raw, marker))
-                    self.assert_refused(client, statuses)
-                    client.close()
+                    for played, client in self.play(way, mark(raw, marker)):
+                        with self.subTest(played=played):
+                            self.assert_refused(client, statuses)
                     self.assert_never_upstream(marker)
 
     def test_first_bytes_that_can_not_begin_a_request(self):
@@ -42,9 +42,9 @@ class RefusedTest(ProxyTest):
             for way in self.WAYS:
                 with self.subTest(case=name, way=way):
                     marker = unique("badchunk")
-                    client = self.send_by(way, mark(CHUNKED, marker) + body)
-                    self.assert_refused(client, {400, 413, 431})
-                    client.close()
+                    for played, client in self.play(way, mark(CHUNKED, marker) + body):
+                        with self.subTest(played=played):
+                            self.assert_refused(client, {400, 413, 431})
                     self.fence()
                     self.assert_incomplete("/" + marker)
 
@@ -100,20 +100,23 @@ class RefusedTest(ProxyTest):
         self.assertIn(response.status, {200, 400, 431})
 
 
-class AcceptedTest(ProxyTest):
+class AcceptedTest(WaysTest):
     def take(self, way, raw, marker):
-        client = self.send_by(way, raw)
-        response = client.read_response()
-        self.assertEqual(response.status, 200, f"{response!r} to {raw!r}")
-        path_start = "/" + marker
+        """Plays a request; returns what the upstream saw, once per connection."""
+        del self.origin.requests[:]
+        count = 0
+        for played, client in self.play(way, raw):
+            count += 1
+            with self.subTest(played=played):
+                response = client.read_response(raw.split()[0].decode())
+                self.assertEqual(response.status, 200, f"{response!r} to {raw!r}")
+                # The connection stays usable, so both sides agree where the request ended.
+                self.assertEqual(client.get("/direct").body, b"direct\n")
         seen = [request for request in self.origin.requests
-                if request.path.startswith(path_start)]
-        self.assertEqual(len(seen), 1)
-        self.origin.wait(lambda: seen[0].complete, "the whole request")
-        # The connection stays usable, so both sides agree where the request ended.
-        self.assertEqual(client.get("/after").status, 200)
-        client.close()
-        return seen[0]
+                if request.path.startswith("/" + marker)]
+        self.assertEqual(len(seen), count)
+        self.origin.wait(lambda: all(request.complete for request in seen), "whole requests")
+        return seen
 
     def test_heads_arrive_as_they_were_sent(self):
         for name, raw, request_line in ACCEPTED_HEADS:
@@ -121,58 +124,51 @@ class AcceptedTest(ProxyTest):
                 with self.subTest(case=name, way=way):
                     marker = unique("accepted")
                     sent = mark(raw, marker)
-                    request = self.take(way, sent, marker)
-                    self.assertEqual(request.line, mark(request_line, marker))
-                    self.assertEqual(request.fields, parse_head(sent.lstrip(b"\r\n"))[1])
-                    self.assertEqual(request.body, b"")
+                    for request in self.take(way, sent, marker):
+                        self.assertEqual(request.line, mark(request_line, marker))
+                        self.assertEqual(request.fields, parse_head(sent.lstrip(b"\r\n"))[1])
+                        self.assertEqual(request.body, b"")
 
     def test_bodies_by_length(self):
         for name, raw, body in BODIES:
             for way in self.WAYS:
                 with self.subTest(case=name, way=way):
                     marker = unique("body")
-                    request = self.take(way, mark(raw, marker), marker)
-                    self.assertEqual(request.body, body)
+                    for request in self.take(way, mark(raw, marker), marker):
+                        self.assertEqual(request.body, body)
 
     def test_chunked_bodies(self):
         for name, body in ACCEPTED_CHUNKS:
             for way in self.WAYS:
                 with self.subTest(case=name, way=way):
                     marker = unique("chunked")
-                    request = self.take(way, mark(CHUNKED, marker) + body, marker)
-                    self.assertEqual(request.body, b"abcdefghij")
-                    self.assertIn(request.framing, ("chunked", "length"))
-                    self.assertEqual(request.chunk_extensions, [], "extensions are hop-by-hop")
-                    self.assertEqual(request.trailers, [], "request trailers are dropped")
-                    self.assertEqual(request.all("host"), [b"h"])
+                    for request in self.take(way, mark(CHUNKED, marker) + body, marker):
+                        self.assertEqual(request.body, b"abcdefghij")
+                        self.assertIn(request.framing, ("chunked", "length"))
+                        self.assertEqual(request.chunk_extensions, [], "extensions are hop-by-hop")
+                        self.assertEqual(request.trailers, [], "request trailers are dropped")
+                        self.assertEqual(request.all("host"), [b"h"])
 
     def test_tabs_around_framing_values(self):
-        """Legal white space: taken as such or refused, never framed as something else."""
+        """Legal white space is white space."""
         for value in (b"Content-Length:\t3\t\r\n\r\nabc",
                       b"Transfer-Encoding:\tchunked\t\r\n\r\n3\r\nabc\r\n0\r\n\r\n"):
             for way in self.WAYS:
                 with self.subTest(value=value, way=way):
                     marker = unique("tab")
-                    client = self.send_by(way, f"POST /{marker} HTTP/1.1\r\nHost: h\r\n".encode()
-                                          + value)
-                    response = client.read_response()
-                    self.assertIn(response.status, (200, 400))
-                    if response.status == 200:
-                        self.assertEqual(self.origin.seen("/" + marker)[0].body, b"abc")
-                        self.assertEqual(client.get("/after").status, 200)
+                    raw = f"POST /{marker} HTTP/1.1\r\nHost: h\r\n".encode() + value
+                    for request in self.take(way, raw, marker):
+                        self.assertEqual(request.body, b"abc")
 
-    def test_leading_zeros_are_decimal_or_refused(self):
+    def test_leading_zeros_are_decimal(self):
         """Never octal: 010 is ten."""
         for way in self.WAYS:
             with self.subTest(way=way):
                 marker = unique("octal")
-                client = self.send_by(way, f"POST /{marker} HTTP/1.1\r\nHost: h\r\n"
-                                      "Content-Length: 010\r\n\r\n0123456789".encode())
-                response = client.read_response()
-                self.assertIn(response.status, (200, 400))
-                if response.status == 200:
-                    self.assertEqual(self.origin.seen("/" + marker)[0].body, b"0123456789")
-                    self.assertEqual(client.get("/after").status, 200)
+                raw = (f"POST /{marker} HTTP/1.1\r\nHost: h\r\n"
+                       "Content-Length: 010\r\n\r\n0123456789".encode())
+                for request in self.take(way, raw, marker):
+                    self.assertEqual(request.body, b"0123456789")
 
     def test_transfer_encoding_spelling(self):
         for value in (b"CHUNKED", b"  chunked  ", b"Chunked"):
@@ -180,8 +176,8 @@ class AcceptedTest(ProxyTest):
                 with self.subTest(value=value, way=way):
                     marker = unique("spelling")
                     raw = mark(CHUNKED, marker).replace(b" chunked", value)
-                    request = self.take(way, raw + b"3\r\nabc\r\n0\r\n\r\n", marker)
-                    self.assertEqual(request.body, b"abc")
+                    for request in self.take(way, raw + b"3\r\nabc\r\n0\r\n\r\n", marker):
+                        self.assertEqual(request.body, b"abc")
 
     def test_gzip_then_chunked(self):
         """A legal list: refused as not implemented, or forwarded with its coding named."""
@@ -239,12 +235,12 @@ class AcceptedTest(ProxyTest):
             self.assertEqual(self.origin.requests[-1].line, b"OPTIONS * HTTP/1.1")
 
     def test_request_line_of_8000_octets(self):
-        for way in ("first", "later"):
+        for way in self.WAYS:
             with self.subTest(way=way):
                 marker = unique("long")
                 target = f"/{marker}?" + "q" * (8000 - len(marker) - 15)
-                request = self.take(way, make_request("GET", target), marker)
-                self.assertEqual(request.target, target.encode())
+                for request in self.take(way, make_request("GET", target), marker):
+                    self.assertEqual(request.target, target.encode())
 
     def test_empty_line_between_pipelined_requests(self):
         """Old clients send CRLF after a body; it is neither body nor an error."""

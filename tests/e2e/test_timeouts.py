@@ -296,5 +296,46 @@ class TunnelTimeoutTest(TimeoutTest):
             self.assertEqual(client.read_exact(4), b"ping")
 
 
+class HalfClosedTunnelTest(TimeoutTest):
+    """Once one side has ended, the other may be silent for no longer than the idle timeout."""
+
+    extra = {"timeouts": {"tunnel": "1h", "idle": "400ms"}}
+
+    def test_silence(self):
+        def script(conn, request):
+            conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            conn.wait_end()  # and says nothing, and does not close
+            heard.set()
+            gone.wait(harness.DEADLINE)
+        heard, gone = threading.Event(), threading.Event()
+        self.origin.on("/half", script)
+        client = self.connect()
+        client.send(make_request("GET", "/half", fields=[("Connection", "upgrade"), ("Upgrade", "x")]))
+        self.assertEqual(client.read_head().status, 101)
+        client.half_close()
+        since = time.monotonic()
+        self.assertTrue(heard.wait(harness.DEADLINE), "the end is passed on")
+        self.assertEqual(client.read_to_end(), b"")
+        gone.set()
+        self.assert_in_time(since)
+
+    def test_data_still_flows(self):
+        """What the other side sends meanwhile is delivered, however long it takes."""
+        def script(conn, request):
+            conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            conn.wait_end()
+            for _ in range(8):
+                time.sleep(SHORT / 4)  # the stimulus
+                conn.send(b"tick")
+            conn.finish()
+        self.origin.on("/flows", script)
+        client = self.connect()
+        client.send(make_request("GET", "/flows", fields=[("Connection", "upgrade"), ("Upgrade", "x")]))
+        self.assertEqual(client.read_head().status, 101)
+        client.half_close()
+        self.assertEqual(client.read_to_end(), b"tick" * 8)
+        self.assertEqual(client.ended, "fin")
+
+
 if __name__ == "__main__":
     harness.main()

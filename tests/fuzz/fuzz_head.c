@@ -9,6 +9,7 @@
 
 #include "../unit/http1_blank.h"
 #include "parsers/http1_message.h"
+#include "parsers/http1_path.h"
 #include "parsers/http1_scan.h"
 
 #define CHECK(condition)                                                                                     \
@@ -50,11 +51,12 @@ static void _check_spans(void)
     }
 }
 
-static void _compare_request(const struct http1_head *head)
+static void _compare_request(const char *text, const struct http1_head *head)
 {
     CHECK(head->target_off == msg.target.off && head->target_len == msg.target.len);
     CHECK(msg.path.off == msg.target.off && msg.path.len == msg.target.len);
     CHECK(head->path_len == msg.path_len);
+    CHECK(!(head->flags & HTTP1_F_ODD_PATH) == http1_path_is_plain(text + msg.path.off, msg.path_len));
     CHECK(head->host_off == msg.host.off && head->host_len == msg.host.len);
     CHECK(!!(head->flags & HTTP1_F_HEAD) == msg.is_head);
     CHECK(!(head->flags & (HTTP1_F_NO_BODY | HTTP1_F_CLOSE | HTTP1_F_INTERIM | HTTP1_F_MINOR_0)));
@@ -138,7 +140,7 @@ static void _compare(const uint8_t *data, size_t size, unsigned kind, const stru
     }
     CHECK(_parse(copy, head->head_len, kind, false) == 0);
     if (kind == HTTP1_REQUEST)
-        _compare_request(head);
+        _compare_request(copy, head);
     else
         _compare_response(head, false);
     CHECK(!msg.upgrade);

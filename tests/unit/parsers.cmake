@@ -1,5 +1,6 @@
 skein_unit_test(http1_message skein_parsers)
 skein_unit_test(http1_chunked skein_parsers)
+skein_unit_test(http1_path skein_parsers)
 skein_unit_test(http1_framer skein_parsers skein_framer)
 skein_unit_test(http1_chunk_scan skein_parsers skein_framer)
 skein_unit_test(resp skein_parsers)

@@ -9,9 +9,16 @@
 
 #include <cmocka.h>
 
+#include "proxy/date.h"
 #include "proxy/http.h"
 
 #define ENDPOINT "10.0.0.1:80"
+#define DATE     "Fri, 02 Jan 1970 00:00:00 GMT"
+
+const char *date_now(void)
+{
+    return DATE;
+}
 
 static const struct http1_limits limits = {8192, 100, 4096};
 static struct http1_message msg;
@@ -44,15 +51,23 @@ static void _request(const char *in, const char *expected)
     CHECK_CAPS(expected, head_request(out, cap, in, &msg, ENDPOINT));
 }
 
+/* `expected` is without the Date that is added to every final response. */
 static void _response(const char *in, bool close, int framing, const char *expected)
 {
-    if (http1_parse_response(in, strlen(in), &limits, false, &msg))
-        fail_msg("%s: %s", http1_error(), in);
-    char first[1024];
+    static const char date[] = "Date: " DATE "\r\n";
+    int status = http1_parse_response(in, strlen(in), &limits, false, &msg);
+    if (status)
+        fail_msg("%d (%s): %s", status, http1_error(), in);
+    char first[1024], bare[1024];
     size_t len = head_response(first, sizeof(first) - 1, in, &msg, close, framing);
     first[len] = 0;
-    assert_string_equal(first, expected);
-    CHECK_CAPS(expected, head_response(out, cap, in, &msg, close, framing));
+    strcpy(bare, first);
+    char *at = strstr(bare, date);
+    assert_int_equal(at != NULL, msg.status >= 200);
+    if (at)
+        memmove(at, at + strlen(date), strlen(at + strlen(date)) + 1);
+    assert_string_equal(bare, expected);
+    CHECK_CAPS(first, head_response(out, cap, in, &msg, close, framing));
 }
 
 static void test_request_goes_as_it_is(void **state)
@@ -96,6 +111,13 @@ static void test_request_host_is_added(void **state)
     _request("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: " ENDPOINT "\r\n\r\n");
     _request("GET / HTTP/1.0\r\nHost: h\r\nA: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n");
     _request("GET http://h:81/x HTTP/1.0\r\nA: b\r\n\r\n", "GET /x HTTP/1.1\r\nA: b\r\nHost: h:81\r\n\r\n");
+}
+
+/* RFC 9110 10.1.1. */
+static void test_request_expect_of_old_clients(void **state)
+{
+    _request("POST / HTTP/1.0\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
 }
 
 /* RFC 9112 3.2.2. */
@@ -173,6 +195,30 @@ static void test_response_without_content(void **state)
               "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 }
 
+/* RFC 9110 6.6.1: a Date that is there stays, whatever it says. */
+static void test_response_date(void **state)
+{
+    static const char in[] = "HTTP/1.1 200 OK\r\ndATE: x\r\nContent-Length: 0\r\n\r\n";
+    static const char expected[] = "HTTP/1.1 200 OK\r\ndATE: x\r\nContent-Length: 0\r\n\r\n";
+    char out[256] = {0};
+    assert_int_equal(http1_parse_response(in, strlen(in), &limits, false, &msg), 0);
+    assert_int_equal(head_response(out, sizeof(out), in, &msg, false, 0), strlen(expected));
+    assert_string_equal(out, expected);
+}
+
+/* RFC 9110 7.6.2, for TRACE and OPTIONS only. */
+static void test_request_max_forwards(void **state)
+{
+    _request("OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 7\r\nA: b\r\n\r\n",
+             "OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 6\r\nA: b\r\n\r\n");
+    _request("TRACE / HTTP/1.1\r\nHost: h\r\nmax-forwards: 010\r\n\r\n",
+             "TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 9\r\n\r\n");
+    _request("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 99999999999999999999999\r\n\r\n",
+             "TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 2147483646\r\n\r\n");
+    _request("GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n",
+             "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n");
+}
+
 static void test_response_switching(void **state)
 {
     _response("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade, x\r\nUpgrade: websocket\r\nX: y\r\n"
@@ -191,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_request_hop_by_hop),
         cmocka_unit_test(test_request_te),
         cmocka_unit_test(test_request_host_is_added),
+        cmocka_unit_test(test_request_expect_of_old_clients),
         cmocka_unit_test(test_request_absolute_form),
         cmocka_unit_test(test_request_upgrade),
         cmocka_unit_test(test_response_goes_as_it_is),
@@ -198,6 +245,8 @@ int main(void)
         cmocka_unit_test(test_response_close),
         cmocka_unit_test(test_response_framing),
         cmocka_unit_test(test_response_without_content),
+        cmocka_unit_test(test_response_date),
+        cmocka_unit_test(test_request_max_forwards),
         cmocka_unit_test(test_response_switching),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,7 +92,7 @@ static char *_response(const char *in, bool close, int framing, const struct con
 }
 
 #define GET(fields)  "GET /a HTTP/1.1\r\nHost: h\r\n" fields "\r\n"
-#define RESP(fields) "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" fields "\r\n"
+#define RESP(fields) "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: d\r\n" fields "\r\n"
 
 static void test_without_edits(void **state)
 {
@@ -137,8 +137,8 @@ static void test_response_edits(void **state)
     assert_string_equal(_response(RESP("server: s\r\nX-Powered-By: p\r\nx-a: 0\r\n"), false, 0, &route),
                         RESP("x-a: 0\r\nServer: skein\r\nX-A: 1\r\n"));
     assert_string_equal(
-        _response("HTTP/1.1 200 OK\r\nServer: s\r\n\r\n", true, 1, &route),
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nServer: skein\r\n"
+        _response("HTTP/1.1 200 OK\r\nDate: d\r\nServer: s\r\n\r\n", true, 1, &route),
+        "HTTP/1.1 200 OK\r\nDate: d\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nServer: skein\r\n"
         "X-A: 1\r\n\r\n");
     assert_string_equal(
         _response("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: w\r\nServer: s\r\n\r\n", false, 0,

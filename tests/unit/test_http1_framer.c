@@ -12,6 +12,7 @@
 
 #include "http1_blank.h"
 #include "http1_cases.h"
+#include "parsers/http1_path.h"
 #include "parsers/http1_scan.h"
 
 static const struct http1_limits limits = {65536, HTTP1_FIELDS_MAX, 65536};

@@ -222,6 +222,41 @@ static void test_request_flags(void **state)
     assert_int_equal(msg.body, HTTP1_BODY_NONE);
 }
 
+static void test_max_forwards(void **state)
+{
+    assert_int_equal(_request("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n"), 0);
+    assert_true(msg.is_trace && msg.limited && msg.max_forwards == 0);
+    assert_int_equal(_request("OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 12\r\n\r\n"), 0);
+    assert_true(!msg.is_trace && msg.limited && msg.max_forwards == 12);
+    assert_int_equal(_request("GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: x\r\n\r\n"), 0);
+    assert_false(msg.limited);
+    assert_int_equal(_request("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: -1\r\n\r\n"), 400);
+    assert_int_equal(_request("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards:\r\n\r\n"), 400);
+    assert_int_equal(_request("OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 1\r\nMax-Forwards: 1\r\n\r\n"),
+                     400);
+}
+
+static void test_connection_auth(void **state)
+{
+    static const char *const yes[] = {"NTLM", "ntlm TlRMTVNTUAAB", "Negotiate", "nEGOTIATE YII="};
+    static const char *const no[] = {"Basic eA==", "Bearer ntlm", "NTLMx y", "", "Digest a=b"};
+    char text[128];
+    for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", yes[i]);
+        assert_int_equal(_request(text), 0);
+        assert_true(msg.connection_auth);
+        snprintf(text, sizeof(text), "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"r\", %s\r\n\r\n",
+                 yes[i]);
+        assert_int_equal(_response(text, false), 0);
+        assert_true(msg.connection_auth);
+    }
+    for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", no[i]);
+        assert_int_equal(_request(text), 0);
+        assert_false(msg.connection_auth);
+    }
+}
+
 static void test_upgrade(void **state)
 {
     assert_int_equal(
@@ -333,6 +368,8 @@ int main(void)
         cmocka_unit_test(test_spans),
         cmocka_unit_test(test_target_forms),
         cmocka_unit_test(test_request_flags),
+        cmocka_unit_test(test_max_forwards),
+        cmocka_unit_test(test_connection_auth),
         cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_rules_38_39_hop_by_hop),
         cmocka_unit_test(test_connection_options_are_bounded),

@@ -10,13 +10,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/date.h"
 #include "proxy/http.h"
 #include "proxy/worker.h"
+
+#define DATE "Date: now\r\n"
 
 static struct worker _worker;
 static struct downstream _downstream = {.c = {.worker = &_worker, .listener_id = 3}};
 static char _out[8192];
 static size_t _len;
+
+const char *date_now(void)
+{
+    return "now";
+}
 
 void conn_put(struct conn *c, const void *data, size_t len)
 {
@@ -38,11 +46,11 @@ static const char *_reply(unsigned status, const char *body, bool close, bool to
 static void test_error(void **state)
 {
     assert_string_equal(_reply(404, NULL, false, false),
-                        "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"
+                        "HTTP/1.1 404 Not Found\r\n" DATE "Content-Type: text/plain\r\n"
                         "Content-Length: 14\r\n\r\n404 Not Found\n");
-    assert_string_equal(_reply(502, NULL, true, false),
-                        "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain\r\nContent-Length: 16\r\n"
-                        "Connection: close\r\n\r\n502 Bad Gateway\n");
+    assert_string_equal(_reply(502, NULL, true, false), "HTTP/1.1 502 Bad Gateway\r\n" DATE
+                                                        "Content-Type: text/plain\r\nContent-Length: 16\r\n"
+                                                        "Connection: close\r\n\r\n502 Bad Gateway\n");
 }
 
 static void test_body(void **state)
@@ -51,26 +59,26 @@ static void test_body(void **state)
     memset(body, 'x', sizeof(body));
     body[sizeof(body) - 1] = 0;
     snprintf(expected, sizeof(expected),
-             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2999\r\n\r\n%s", body);
+             "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/plain\r\nContent-Length: 2999\r\n\r\n%s", body);
     assert_string_equal(_reply(200, body, false, false), expected);
     assert_string_equal(_reply(200, "", false, false),
-                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n");
+                        "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/plain\r\nContent-Length: 0\r\n\r\n");
 }
 
 /* A HEAD request is told the length of what it does not get: RFC 9110 9.3.2. */
 static void test_to_head(void **state)
 {
     assert_string_equal(_reply(200, "abc", false, true),
-                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n");
+                        "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/plain\r\nContent-Length: 3\r\n\r\n");
 }
 
 /* RFC 9110 8.6, 15.4.5. */
 static void test_without_content(void **state)
 {
-    assert_string_equal(_reply(204, "", false, false), "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_string_equal(_reply(204, "", false, false), "HTTP/1.1 204 No Content\r\n" DATE "\r\n");
     assert_string_equal(_reply(304, "", true, false),
-                        "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
-    assert_string_equal(_reply(204, "not sent", false, true), "HTTP/1.1 204 No Content\r\n\r\n");
+                        "HTTP/1.1 304 Not Modified\r\n" DATE "Connection: close\r\n\r\n");
+    assert_string_equal(_reply(204, "not sent", false, true), "HTTP/1.1 204 No Content\r\n" DATE "\r\n");
 }
 
 static void test_reasons(void **state)
@@ -83,7 +91,30 @@ static void test_reasons(void **state)
     assert_string_equal(reply_reason(599), "");
     assert_string_equal(reply_reason(0), "");
     assert_string_equal(_reply(599, "x", false, false),
-                        "HTTP/1.1 599 \r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx");
+                        "HTTP/1.1 599 \r\n" DATE "Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx");
+}
+
+static const char *_trace(const char *head, bool close)
+{
+    static const struct http1_limits limits = {8192, 100, 4096};
+    static struct http1_message msg;
+    assert_int_equal(http1_parse_request(head, strlen(head), &limits, &msg), 0);
+    _len = 0;
+    reply_trace(&_downstream, head, &msg, close);
+    return _out;
+}
+
+/* RFC 9110 9.3.8: the request comes back, secrets do not. */
+static void test_trace(void **state)
+{
+    assert_string_equal(_trace("TRACE /x HTTP/1.1\r\nHost: h\r\nX:  y\r\n\r\n", false),
+                        "HTTP/1.1 200 OK\r\n" DATE "Content-Type: message/http\r\nContent-Length: 37\r\n\r\n"
+                        "TRACE /x HTTP/1.1\r\nHost: h\r\nX:  y\r\n\r\n");
+    assert_string_equal(
+        _trace("TRACE / HTTP/1.1\r\nCookie: a=b\r\nHost: h\r\nauthorization: x\r\nCOOKIE:\r\n\r\n", true),
+        "HTTP/1.1 200 OK\r\n" DATE
+        "Content-Type: message/http\r\nContent-Length: 29\r\nConnection: close\r\n\r\n"
+        "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n");
 }
 
 static void test_counted(void **state)
@@ -100,6 +131,7 @@ int main(void)
         cmocka_unit_test(test_error),   cmocka_unit_test(test_body),
         cmocka_unit_test(test_to_head), cmocka_unit_test(test_without_content),
         cmocka_unit_test(test_reasons), cmocka_unit_test(test_counted),
+        cmocka_unit_test(test_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
