@@ -204,6 +204,37 @@ class HandedOverTest(KernelTest):
         self.assertEqual(client.get("/after").body, b"origin /after")
 
 
+class OldServerTest(KernelTest):
+    """A server that speaks nothing but HTTP/1.0, and keeps its connections."""
+
+    def setUp(self):
+        super().setUp()
+
+        def script(conn, request):
+            conn.read_body(request)
+            body = b"" if request.method == b"HEAD" else b"origin " + request.target
+            conn.send(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=60, max=100\r\n"
+                      b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        self.origin.default = script
+
+    def test_carried(self):
+        self.assertEqual(self.carried(make_request("POST", "/x", b"body")), (2, 0))
+        self.assertLess(len(self.origin.connections), 5, "connections are kept")
+
+    def test_not_kept(self):
+        """One that does not say that it keeps its connection ends it, and is not asked again on it."""
+        for number in range(3):
+            def script(conn, request):
+                conn.send(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                conn.finish()
+            self.origin.on("/gone", script)
+            with self.subTest(number=number):
+                client = self.promoted()
+                response = client.get("/gone")
+                self.assertEqual((response.body, response.minor, response.closes()), (b"ok", 1, False))
+                self.assertEqual(client.get("/after").body, b"origin /after")
+
+
 class LimitTest(KernelTest):
     extra = {"limits": {"body_bytes": 10000}}
 
@@ -223,6 +254,8 @@ class LimitTest(KernelTest):
 
 
 class CurlTest(KernelTest):
+    extra = {"limits": {"buffer": "64MiB"}}  # room for a body, should the server be the slower one
+
     def test_put_with_expect(self):
         """curl keeps a body back until 100 comes; several on one connection."""
         if not shutil.which("curl"):
