@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 
 import harness
 from harness import Client, unique
@@ -202,6 +203,65 @@ class HandedOverTest(KernelTest):
         harness.wait_for(lambda: self.fallbacks().get("downstream_slow"), "the client is found to be slow")
         self.assertEqual(client.read_response().body, body)
         self.assertEqual(client.get("/after").body, b"origin /after")
+
+
+class TakenOverTest(KernelTest):
+    """A message that stalls is taken over wherever it is, and goes on from there."""
+
+    STALL = 1.5  # two looks at a connection, and less than what userspace waits
+    extra = {"timeouts": {"body": "2500ms", "response": "2500ms", "header": "2500ms"}}
+    BODY = make_chunked([b"hello", b", the world", b"\r\n0\r\n\r\n", b"x" * 20])
+    DATA = b"hello, the world\r\n0\r\n\r\n" + b"x" * 20
+
+    def stalled(self, cuts, begin, go_on):
+        """Many at once, each stalls at its own byte, and is right in the end."""
+        clients = {cut: self.promoted() for cut in cuts}
+        returned = self.skein.metric("skein_returned_total")
+        for cut, client in clients.items():
+            begin(client, cut)
+        time.sleep(self.STALL)  # the stimulus
+        for cut, client in clients.items():
+            go_on(client, cut)
+        for cut, client in clients.items():
+            with self.subTest(cut=cut):
+                self.check(client)
+                for _ in range(3):
+                    self.assertEqual(client.get("/after").body, b"origin /after")
+        # A connection that was taken over is given back soon.
+        returned = self.skein.metric("skein_returned_total") - returned
+        self.assertGreater(returned, len(clients) * 0.8, "hardly any was taken over")
+
+    def check(self, client):
+        self.assertEqual(client.read_response().body, digest(self.DATA))
+
+    def test_requests(self):
+        self.origin.on("/digest", digest_script)
+        head = make_request("POST", "/digest", fields=CHUNKED)
+        self.stalled(range(0, len(self.BODY)), lambda client, cut: client.send(head + self.BODY[:cut]),
+                     lambda client, cut: client.send(self.BODY[cut:]))
+
+    def test_heads(self):
+        self.origin.on("/digest", digest_script)
+        raw = make_request("POST", "/digest", self.DATA)
+        self.stalled(range(1, len(raw), 3), lambda client, cut: client.send(raw[:cut]),
+                     lambda client, cut: client.send(raw[cut:]))
+
+    def test_responses(self):
+        raw = reply(fields=[("X-Digest", digest(self.DATA).decode()), *CHUNKED], length=False)
+        cuts = range(len(raw) - 4, len(raw) + len(self.BODY), 2)
+        go = threading.Event()
+
+        def script(conn, request):
+            cut = int(request.target.split(b"?")[1])
+            conn.send((raw + self.BODY)[:cut])
+            go.wait(harness.DEADLINE)
+            conn.send((raw + self.BODY)[cut:])
+        self.origin.on("/stall", script)
+
+        def go_on(client, cut):
+            go.set()
+        self.check = lambda client: self.assertEqual(client.read_response().body, self.DATA)
+        self.stalled(cuts, lambda client, cut: client.send(make_request("GET", f"/stall?{cut}")), go_on)
 
 
 class OldServerTest(KernelTest):
