@@ -45,7 +45,7 @@ static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, 
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->framing = HTTP1_FRAMED_LENGTH;
     if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
-        return refuse(s, owner, avail, FALLBACK_INTERNAL, c);
+        return waiting ? at_most(avail, avail) : refuse(s, owner, avail, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
     if (waiting && (reason != HTTP1_OK || !(s->head.flags & HTTP1_F_INTERIM))) {
         s->held = 0;
@@ -86,6 +86,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     if (reason && !waiting)
         return refuse(s, owner, avail, reason, c);
     if (reason) {
+        /* The request's body may be on its way into this socket: giving up would stop it. */
         s->held = 0;
         s->slice_reason = (__u8)reason;
         return at_most(avail, avail);

@@ -17,6 +17,7 @@ struct _seen {
     unsigned max_forwards;
     struct http1_span host_value;
     struct http1_span max_forwards_value;
+    bool persistent;
     bool connection_te;
     bool connection_upgrade;
     bool upgrade;
@@ -129,9 +130,9 @@ static int _read_connection(const char *buf, struct http1_message *msg, struct h
             continue;
         if (!_is_token(buf, item))
             return http1_fail(400, "Connection option is not a token");
-        if (SPAN_IS(buf, item, "keep-alive"))
-            continue;
-        if (SPAN_IS(buf, item, "close")) {
+        if (SPAN_IS(buf, item, "keep-alive")) {
+            seen->persistent = true;
+        } else if (SPAN_IS(buf, item, "close")) {
             msg->close = true;
         } else if (SPAN_IS(buf, item, "upgrade")) {
             seen->connection_upgrade = true;
@@ -318,7 +319,6 @@ int http1_apply_fields(const char *buf, struct http1_message *msg)
 {
     struct _seen seen = {0};
     int status = 0;
-    msg->close = msg->minor == 0;
     for (uint32_t i = 0; i < msg->n_fields && !status; i++)
         status = _apply_field(buf, msg, &msg->fields[i], &seen);
     if (!status)
@@ -327,6 +327,8 @@ int http1_apply_fields(const char *buf, struct http1_message *msg)
         status = _apply_host(buf, msg, &seen);
     if (!status && msg->kind == HTTP1_REQUEST)
         status = _apply_max_forwards(buf, msg, &seen);
+    /* A server of HTTP/1.0 may keep the connection; for a client it is not kept: RFC 9112 section 9.3. */
+    msg->close |= msg->minor == 0 && (msg->kind == HTTP1_REQUEST || !seen.persistent);
     msg->te_trailers = seen.connection_te && seen.trailers;
     msg->upgrade = msg->minor == 1 && seen.connection_upgrade && seen.upgrade && !seen.h2c;
     return status;

@@ -101,7 +101,7 @@ struct http1_message {
     enum http1_body body;
     uint64_t content_length; /**< With HTTP1_BODY_LENGTH. For a response to HEAD and a 304
                               * the body is NONE, and the field is forwarded as it is. */
-    bool close;              /**< Connection: close, or HTTP/1.0. */
+    bool close;              /**< Connection: close, or HTTP/1.0 (of a response, without keep-alive). */
     bool connection_auth;    /**< Authorization or WWW-Authenticate names NTLM or Negotiate, which
                               * authenticate the connection instead of the request. */
     bool upgrade;            /**< HTTP/1.1, Connection names `upgrade` and Upgrade is there,

@@ -59,6 +59,7 @@ static int _insert(struct conn *c)
         return r;
     }
     c->activity = 0;
+    c->held = false;
     c->active_at = conn_now();
     _watch(c);
     return 0;

@@ -52,7 +52,7 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
         x->pin = true;
         x->d->c.kernel_refused = true;
     }
-    x->upstream_keep = !m->close && m->minor == 1 && m->body != HTTP1_BODY_CLOSE;
+    x->upstream_keep = !m->close && m->body != HTTP1_BODY_CLOSE;
     if (x->http10 || x->state == EXCHANGE_REQUEST || w->draining)
         x->downstream_close = true;
     if (m->body == HTTP1_BODY_CHUNKED) {

@@ -175,23 +175,70 @@ class ResponseBodyTest(ProxyTest):
         for at in range(1, len(data)):
             self.assertEqual(client.get(f"/at?{at}").body, b"0123456789")
 
+    def close_delimited(self, client):
+        """One response whose end is the end of its connection. Userspace makes chunks of it and the
+        client's connection goes on; the kernel path forwards the head as it came, so the end of the
+        client's connection frames it too (RFC 9112 section 6.3)."""
+        kernel = self.skein.messages(path="kernel", direction="response")
+        response = client.get("/close")
+        kernel = self.skein.messages(path="kernel", direction="response") - kernel
+        self.assertEqual(response.framing, "close" if kernel else "chunked")
+        if kernel:
+            self.assertEqual((client.read_to_end(), client.ended), (b"", "fin"))
+        else:
+            self.assertFalse(response.closes())
+            self.assertEqual(client.get("/after").status, 200)
+        return response
+
     def test_close_delimited(self):
         body = pattern(100000, 7)
+        for fields in ((), [("Connection", "close")]):
+            def script(conn, request):
+                conn.send(reply(body, fields=fields, length=False))
+                conn.finish()
+            self.origin.on("/close", script)
+            framings = set()
+            for turn in range(6):
+                with self.subTest(fields=fields, turn=turn):
+                    response = self.close_delimited(self.warm() if turn else self.connect())
+                    self.assertEqual(sha(response.body), sha(body))
+                    framings.add(response.framing)
+            self.assertEqual(framings, {"chunked"} if self.kernel == "off" else {"chunked", "close"})
+
+    def test_close_delimited_in_pieces(self):
+        body = pattern(20000, 8)
 
         def script(conn, request):
-            conn.send(reply(body, length=False))
+            conn.send(reply(length=False))
+            conn.send_cut(body, 777)
             conn.finish()
         self.origin.on("/close", script)
         for way in ("first", "later"):
             with self.subTest(way=way):
-                client = self.send_by(way, make_request("GET", "/close"))
-                response = client.read_response()
+                response = self.close_delimited(self.connect() if way == "first" else self.warm())
                 self.assertEqual(sha(response.body), sha(body))
-                self.assertIn(response.framing, ("chunked", "close"))
-                if response.framing == "close":
-                    self.assertTrue(response.closes())
+
+    def test_close_delimited_broken_off(self):
+        """A reset is no end: the client must not take what came for the whole."""
+        def script(conn, request):
+            conn.send(reply(b"some", length=False))
+            go.wait(harness.DEADLINE)
+            conn.reset()
+        self.origin.on("/broken", script)
+        for way in ("first", "later"):
+            with self.subTest(way=way):
+                go = threading.Event()
+                client = self.send_by(way, make_request("GET", "/broken"))
+                head = client.read_head()
+                if head.declared_framing()[0] == "chunked":
+                    self.assertEqual(client.read_exact(9), b"4\r\nsome\r\n")
                 else:
-                    self.assertEqual(client.get("/after").status, 200)
+                    self.assertEqual(client.read_exact(4), b"some")
+                go.set()
+                rest = client.read_to_end()
+                self.assertEqual(rest, b"")
+                if head.declared_framing()[0] != "chunked":
+                    self.assertEqual(client.ended, "reset")
 
     def test_bodiless_responses(self):
         """HEAD, 204 and 304 have no body, whatever their Content-Length says."""

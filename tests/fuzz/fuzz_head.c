@@ -82,8 +82,7 @@ static void _compare_response(const struct http1_head *head, bool to_head)
         CHECK(h.content_length == msg.content_length);
     else
         CHECK(msg.body == HTTP1_BODY_NONE && h.content_length == 0);
-    if (msg.minor == 1)
-        CHECK(!!(head->flags & HTTP1_F_CLOSE) == msg.close);
+    CHECK(!!(head->flags & HTTP1_F_CLOSE) == msg.close);
     CHECK((reason == HTTP1_OK) == (framing == HTTP1_FRAMED_CLOSE || !(head->flags & HTTP1_F_CLOSE)));
 }
 

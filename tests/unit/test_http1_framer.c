@@ -62,8 +62,8 @@ static void _compare_response(const char *text, size_t len, bool to_head)
         assert_int_equal(h.content_length, msg.body == HTTP1_BODY_LENGTH ? msg.content_length : 0);
     /* A head whose connection ends goes out as it is only if that end frames the body. */
     assert_true(reason == HTTP1_OK || reason == HTTP1_CONNECTION);
-    if (msg.minor == 1)
-        assert_int_equal(reason != HTTP1_OK, msg.close && msg.body != HTTP1_BODY_CLOSE);
+    assert_int_equal(!!(head.flags & HTTP1_F_CLOSE), msg.close);
+    assert_int_equal(reason != HTTP1_OK, msg.close && msg.body != HTTP1_BODY_CLOSE);
 }
 
 /* Both parsers on one head that the framer accepts. */

@@ -315,8 +315,36 @@ static void test_rules_49_50_52_bodies(void **state)
     assert_int_equal(msg.body, HTTP1_BODY_CLOSE);
     assert_int_equal(
         _response("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n", false), 0);
-    assert_true(msg.close);
     assert_int_equal(msg.body, HTTP1_BODY_LENGTH);
+}
+
+/* RFC 9112 section 9.3: an HTTP/1.0 server's connection lasts if it says so, a client's does not with us. */
+static void test_persistence(void **state)
+{
+    static const struct {
+        const char *fields;
+        bool close_10, close_11;
+    } cases[] = {
+        {"", true, false},
+        {"Connection: keep-alive\r\n", false, false},
+        {"Connection: x, Keep-Alive\r\n", false, false},
+        {"Connection: close\r\n", true, true},
+        {"Connection: keep-alive, close\r\n", true, true},
+        {"Connection: close\r\nConnection: keep-alive\r\n", true, true},
+        {"Keep-Alive: timeout=5\r\n", true, false},
+    };
+    char text[256];
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        snprintf(text, sizeof(text), "HTTP/1.0 200 OK\r\n%s\r\n", cases[i].fields);
+        assert_int_equal(_response(text, false), 0);
+        assert_int_equal(msg.close, cases[i].close_10);
+        snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\n%s\r\n", cases[i].fields);
+        assert_int_equal(_response(text, false), 0);
+        assert_int_equal(msg.close, cases[i].close_11);
+        snprintf(text, sizeof(text), "GET / HTTP/1.0\r\nHost: h\r\n%s\r\n", cases[i].fields);
+        assert_int_equal(http1_parse_request(text, strlen(text), &limits, &msg), 0);
+        assert_true(msg.close);
+    }
 }
 
 static void test_response_space_before_colon(void **state)
@@ -374,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_rules_38_39_hop_by_hop),
         cmocka_unit_test(test_connection_options_are_bounded),
         cmocka_unit_test(test_rules_49_50_52_bodies),
+        cmocka_unit_test(test_persistence),
         cmocka_unit_test(test_response_space_before_colon),
         cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_rule_36_trailer_names),
