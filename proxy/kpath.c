@@ -6,6 +6,7 @@
 #include "kernel_internal.h"
 #include "kpath_internal.h"
 #include "leave.h"
+#include "skein/fallback.h"
 #include "worker.h"
 
 /** Longest time between two looks at a connection that the kernel path owns. */
@@ -98,9 +99,23 @@ void kpath_promote(struct conn *c)
     stat_add(c->promotions++ ? &stats->returned : &stats->promoted, 1);
 }
 
-/* After a fallback: stays longer in userspace if the kernel path was of little use. */
-static void _penalize(struct conn *d)
+/* Whether it left because a peer did not take its bytes fast enough. */
+static bool _left_slow(const struct conn *c)
 {
+    uint8_t why = kpath_slot(c)->left_for;
+    return why == FALLBACK_DOWNSTREAM_SLOW || why == FALLBACK_UPSTREAM_SLOW;
+}
+
+/* After a fallback: stays longer in userspace if the kernel path was of little use. A slow peer is no
+ * such sign, for its next message may find it fast again, and a move costs little beside the bytes it took to
+ * fill its buffers: the connection returns as soon as both ends are idle. An empty pool may be one: a server
+ * that ends every connection leaves it empty for ever. */
+static void _penalize(struct conn *d, const struct conn *u)
+{
+    if (_left_slow(d) || (u && _left_slow(u))) {
+        d->promote_at = d->requests;
+        return;
+    }
     if (kpath_slot(d)->activity > d->penalty)
         d->penalty = 1;
     else if (d->penalty < PENALTY_MAX)
@@ -257,6 +272,16 @@ static void _idle(struct conn *c)
     }
 }
 
+/* Messages that began in the kernel and go on in userspace. */
+static void _count_spills(const struct conn *d, const struct conn *u)
+{
+    struct listener_stats *stats = &d->worker->stats.listeners[d->listener_id];
+    if (kpath_slot(d)->remaining)
+        stat_add(&stats->spilled_requests, 1);
+    if (kpath_slot(u)->responding)
+        stat_add(&stats->spilled_responses, 1);
+}
+
 void kpath_wake(struct conn *c)
 {
     if (!c->kernel)
@@ -264,9 +289,10 @@ void kpath_wake(struct conn *c)
     struct conn *p = _take_pair(c);
     struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
     if (d)
-        _penalize(d);
+        _penalize(d, u);
     if (p) {
         _pool_hide(u);
+        _count_spills(d, u);
         d->ops->takeover(d, u, kpath_slot(d), kpath_slot(u));
     } else {
         _idle(c);

@@ -17,9 +17,11 @@ struct listener_stats {
     stat_t active;   /**< Gauge: downstream connections. */
     stat_t requests; /**< Messages on the userspace path. */
     stat_t responses;
-    stat_t errors;         /**< Own error answers. */
-    stat_t promoted;       /**< Connections given to the kernel path for the first time. */
-    stat_t returned;       /**< Connections given back to it after a fallback. */
+    stat_t errors;           /**< Own error answers. */
+    stat_t promoted;         /**< Connections given to the kernel path for the first time. */
+    stat_t returned;         /**< Connections given back to it after a fallback. */
+    stat_t spilled_requests; /**< Messages that began in the kernel and went on in userspace. */
+    stat_t spilled_responses;
     stat_t kept_many;      /**< Redis: times a client was kept in userspace because many are busy... */
     stat_t kept_pipelined; /**< ...or because it sends pipelines. */
     stat_t commands[_REDIS_POLICY_MAX + 1]; /**< Redis: by policy; the last: forwarded writes. */
