@@ -180,22 +180,38 @@ static void _connect_failed(struct exchange *x, int err)
     exchange_fail(x, err == ETIMEDOUT ? 504 : 503, strerror(err));
 }
 
-void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
+/* Whether the request goes out again after its connection ended. Not if a byte of the response came, nor if
+ * the server may have acted on it and would do so twice (RFC 9110 9.2.2). */
+static bool _may_retry(const struct exchange *x)
+{
+    bool unsent = x->u->c.sent == x->sent_before;
+    return !x->resp_bytes && x->replayable && (x->idempotent || unsent) &&
+           x->retries < x->cluster->conf->retries;
+}
+
+/* A server may close an idle connection at any moment: that says nothing about it. One that closes a fresh
+ * connection without an answer is left to itself. */
+static void _retry(struct exchange *x)
 {
     struct worker *w = x->d->c.worker;
+    x->retries++;
+    stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
+    if (!x->u->reused)
+        x->endpoint = runtime_pick(x->cluster);
+    upstream_drop(x);
+    int r = _dispatch(x, true);
+    if (r)
+        _connect_failed(x, -r);
+}
+
+void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
+{
     if (connecting) {
         _connect_failed(x, err);
         return;
     }
-    bool unsent = x->u && x->u->c.sent == 0 && !x->u->reused;
-    bool stale = x->u && (x->u->reused || unsent);
-    if (stale && !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried) {
-        x->retried = true;
-        stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
-        upstream_drop(x);
-        int r = _dispatch(x, true);
-        if (r)
-            _connect_failed(x, -r);
+    if (_may_retry(x)) {
+        _retry(x);
         return;
     }
     exchange_fail(x, 502, err ? strerror(err) : "upstream closed before its response");
@@ -399,6 +415,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
     u->reused = true;
     u->scanned = 0;
     upstream_bind(x, u);
+    x->sent_before = UINT64_MAX; /* The kernel path has sent it. */
     return x;
 }
 

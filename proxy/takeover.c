@@ -57,6 +57,35 @@ static void _response(struct exchange *x, const struct slot *us)
     }
 }
 
+/* Whether anything of the response came: a part that strparser holds, what was passed up, or an interim
+ * response (a final one overwrites its head). */
+static bool _answered(const struct slot *us)
+{
+    return us->held || us->passed || (us->head.flags & HTTP1_F_INTERIM);
+}
+
+/* The request's body if all of it is in the window, for a retry. @return NULL if not. */
+static const char *_body(const struct slot *ds, size_t *len)
+{
+    const char *body = (const char *)ds->window.bytes + ds->head.head_len, *data;
+    size_t there = ds->window_len - ds->head.head_len, data_len, n;
+    struct http1_chunked c;
+    *len = 0;
+    if (ds->framing == HTTP1_FRAMED_LENGTH) {
+        *len = ds->head.content_length;
+        return ds->total <= ds->window_len ? body : NULL;
+    }
+    http1_chunked_init(&c);
+    for (;;) {
+        enum http1_chunked_event e = http1_chunked_next(&c, body + *len, there - *len, &n, &data, &data_len);
+        *len += n;
+        if (e == HTTP1_CHUNKED_END)
+            return body;
+        if (e != HTTP1_CHUNKED_DATA)
+            return NULL;
+    }
+}
+
 void takeover(struct conn *down, struct conn *up, const struct slot *ds, const struct slot *us)
 {
     static _Thread_local struct http1_message m;
@@ -65,13 +94,10 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         .header_bytes = HTTP1_WINDOW, .header_count = HTTP1_FIELDS_MAX, .target_bytes = HTTP1_WINDOW};
     /* The window holds the outstanding request's head, and as much of its body as came with it:
      * programs frame no other while the lease lasts. */
-    const char *head = (const char *)ds->window.bytes, *body = NULL;
-    size_t head_len = ds->head.head_len, body_len = 0;
-    bool known = !http1_parse_request(head, head_len, &limits, &m);
-    if (ds->framing == HTTP1_FRAMED_LENGTH && ds->total <= ds->window_len) {
-        body = head + head_len;
-        body_len = ds->total - head_len;
-    }
+    const char *head = (const char *)ds->window.bytes;
+    size_t body_len;
+    const char *body = _body(ds, &body_len);
+    bool known = !http1_parse_request(head, ds->head.head_len, &limits, &m);
     struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body, body_len);
     x->is_head = us->to_head;
     _request(x, ds);
@@ -82,6 +108,7 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         exchange_upstream_failed(x, EPROTO, false);
         return;
     }
+    x->resp_bytes |= _answered(us);
     downstream_clock(d);
     upstream_clock(x);
 }
