@@ -2,7 +2,7 @@
 import threading
 
 import harness
-from harness import ProxyTest, unique
+from harness import ProxyTest, unique, wait_for
 from origin import raw_answer, reply
 from wire import make_request, pattern
 
@@ -109,6 +109,45 @@ class RetryTest(ProxyTest):
                         go.set()
                         self.assertEqual(client.read_response().status, 502)
                         self.assertEqual(len(self.origin.seen(path)), 1)
+
+
+class ResetAfterResponseTest(ProxyTest):
+    """A whole response, and a reset right behind it: the client gets the response."""
+
+    def sees_who_is_gone(self):
+        gone = all(request.conn.done for request in self.origin.seen(self.path))
+        return gone and (self.skein.metric("skein_upstream_connections")
+                         == len(self.origin.open_connections()))
+
+    def check(self, data, method="POST"):
+        def script(conn, request):
+            conn.read_body(request)
+            conn.send(data)
+            conn.reset()
+        self.path = "/" + unique("last")
+        self.origin.on(self.path, script)
+        for way in ("first", "later"):
+            for _ in range(20):
+                client = self.connect() if way == "first" else self.warm()
+                wait_for(self.sees_who_is_gone, "skein sees who is gone")
+                client.send(make_request(method, self.path, b"abc"))
+                response = client.read_response()
+                self.assertEqual((response.status, response.body[-4:]), (200, b"last"), way)
+                client.close()
+        self.assertEqual(len(self.origin.seen(self.path)), 40, "nothing was sent twice")
+
+    def test_carried_by_the_kernel(self):
+        self.check(reply(b"last"))
+
+    def test_long(self):
+        self.check(reply(pattern(60000) + b"last"))
+
+    def test_head_that_needs_userspace(self):
+        self.check(reply(b"last", fields=[("Connection", "X-Foo"), ("X-Foo", "1")]))
+
+    def test_body_that_needs_userspace(self):
+        chunked = reply(fields=[("Transfer-Encoding", "chunked")], length=False)
+        self.check(chunked + b"4;a=b\r\nlast\r\n0\r\n\r\n")
 
 
 class BrokenBodyTest(ProxyTest):
