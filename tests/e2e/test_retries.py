@@ -77,19 +77,19 @@ class ClosingServerTest(RetriesTest):
 
     # The client
 
-    def messages(self, target):
-        """Requests that may be sent again as often as need be."""
+    def messages(self, target, long):
+        """Requests that may be sent again as often as need be; `long`: with a head that needs userspace."""
         field = ("Transfer-Encoding", "chunked")
         return [make_request("GET", target), make_request("HEAD", target),
-                make_request("GET", target, fields=[("X-Long", "x" * 3000)]),
+                make_request("GET", target, fields=[("X-Long", "x" * (3000 if long else 300))]),
                 make_request("PUT", target, pattern(300)), make_request("DELETE", target, b"abc"),
                 make_request("PUT", target, b"abc", fields=[("Expect", "100-continue")]),
                 make_request("PUT", target, fields=[field]) + make_chunked([b"some", b"chunks"])]
 
-    def ask(self, client, rng):
+    def ask(self, client, rng, long):
         target = f"/{unique('r')}"
         once = rng.random() < 0.2
-        raw = make_request("POST", target, b"once") if once else rng.choice(self.messages(target))
+        raw = make_request("POST", target, b"once") if once else rng.choice(self.messages(target, long))
         method = raw.split(b" ")[0].decode()
         if method == "GET" and rng.random() < 0.2:
             client.send_cut(raw, len(raw) // 2 + 1)
@@ -113,7 +113,7 @@ class ClosingServerTest(RetriesTest):
         try:
             with Client(self.skein.address, harness.DEADLINE * 2) as client:
                 while time.monotonic() < end:
-                    self.ask(client, rng)
+                    self.ask(client, rng, number % 4 == 0)
                     asked[number] += 1
                     if rng.random() < 0.1:
                         time.sleep(rng.random() * IDLE)

@@ -286,6 +286,7 @@ static void _examples(void **state)
 
     l = _load_example("reverse-proxy.yaml");
     assert_int_equal(l.conf->clusters[0].endpoints[0].weight, 3);
+    assert_int_equal(l.conf->clusters[0].retries, l.conf->clusters[1].retries);
     l.conf->admin.len = 0;
     assert_int_equal(l.conf->limits.body_bytes, 64 * CONF_MIB);
     l.conf->limits.body_bytes = 0;
