@@ -99,20 +99,22 @@ void kpath_promote(struct conn *c)
     stat_add(c->promotions++ ? &stats->returned : &stats->promoted, 1);
 }
 
-/* Whether it left because a peer did not take its bytes fast enough. */
-static bool _left_slow(const struct conn *c)
+/* Whether the programs ended the stay for what they met in it, as they will again. That a peer is slow now
+ * says nothing about the next message, and the move costs little beside the bytes that filled its buffers;
+ * nor does it if the daemon took the connection itself: for the end of the other side, for a timeout, or
+ * because an event overtook the programs. An empty pool does say something: a server that ends every
+ * connection leaves it empty for ever. */
+static bool _left_for_good(const struct conn *c)
 {
     uint8_t why = kpath_slot(c)->left_for;
-    return why == FALLBACK_DOWNSTREAM_SLOW || why == FALLBACK_UPSTREAM_SLOW;
+    return why != HTTP1_OK && why != FALLBACK_DOWNSTREAM_SLOW && why != FALLBACK_UPSTREAM_SLOW;
 }
 
-/* After a fallback: stays longer in userspace if the kernel path was of little use. A slow peer is no
- * such sign, for its next message may find it fast again, and a move costs little beside the bytes it took to
- * fill its buffers: the connection returns as soon as both ends are idle. An empty pool may be one: a server
- * that ends every connection leaves it empty for ever. */
+/* After a fallback: stays longer in userspace if the kernel path was of little use, and otherwise returns as
+ * soon as both ends are idle. */
 static void _penalize(struct conn *d, const struct conn *u)
 {
-    if (_left_slow(d) || (u && _left_slow(u))) {
+    if (!_left_for_good(d) && !(u && _left_for_good(u))) {
         d->promote_at = d->requests;
         return;
     }
