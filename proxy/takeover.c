@@ -59,7 +59,7 @@ static void _response(struct exchange *x, const struct slot *us)
 
 /* Whether anything of the response came: a part that strparser holds, what was passed up, or an interim
  * response (a final one overwrites its head). */
-static bool _answered(const struct slot *us)
+static bool _response_came(const struct slot *us)
 {
     return us->held || us->passed || (us->head.flags & HTTP1_F_INTERIM);
 }
@@ -108,7 +108,7 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         exchange_upstream_failed(x, EPROTO, false);
         return;
     }
-    x->resp_bytes |= _answered(us);
+    x->resp_bytes |= _response_came(us);
     downstream_clock(d);
     upstream_clock(x);
 }
