@@ -34,9 +34,14 @@ static __always_inline void owner_leave(struct slot *s)
     __sync_fetch_and_and(&s->owner, ~OWNER_BUSY);
 }
 
-static __always_inline void count_fallback(__u64 old, __u32 reason, struct listener_counters *c)
+/** Once per stay on the kernel path: why it ends. */
+static __always_inline void count_fallback(struct slot *s, __u64 old, __u32 reason,
+                                           struct listener_counters *c)
 {
-    if (!(old & OWNER_USER) && c && reason < _FALLBACK_MAX)
+    if (old & OWNER_USER)
+        return;
+    s->left_for = (__u8)reason;
+    if (c && reason < _FALLBACK_MAX)
         c->fallback[reason]++;
 }
 
@@ -46,8 +51,7 @@ static __always_inline void count_fallback(__u64 old, __u32 reason, struct liste
  * read any more). @return What the parser returns. */
 static __always_inline int give_up(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
-    count_fallback(old, reason, c);
-    s->slice_reason = (__u8)reason;
+    count_fallback(s, old, reason, c);
     __sync_fetch_and_or(&s->owner, OWNER_USER | OWNER_FROZEN);
     owner_leave(s);
     return -PARSER_GAVE_UP;
@@ -67,7 +71,7 @@ static __always_inline int abandon(struct slot *s)
 static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
     s->passed += s->slice_len;
-    count_fallback(old, reason, c);
+    count_fallback(s, old, reason, c);
     __sync_fetch_and_or(&s->owner, OWNER_USER);
     /* One operation: the sequence counts, BUSY goes. */
     __sync_fetch_and_add(&s->owner, OWNER_SEQ_ONE - OWNER_BUSY);

@@ -63,6 +63,18 @@ static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, 
     return (int)n;
 }
 
+/** Body bytes of a response. What can not go on stays in TCP's queue if it may: there it outlives a reset
+ * that comes behind it, passed up it does not. */
+static __always_inline int response_body(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
+                                         __u32 avail, struct listener_counters *c)
+{
+    __u32 held = s->held;
+    int n = body_slice(ctx, s, offset, avail, 0);
+    if (n > 0 && !held && s->slice_kind == SLICE_PASS)
+        return give_up(s, owner, s->slice_reason, c);
+    return n;
+}
+
 /** Parser: how many bytes belong together, and what they are; negative to give up. */
 static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
                                           __u32 avail)
@@ -92,7 +104,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
         return at_most(avail, avail);
     }
     if (s->remaining)
-        return body_slice(ctx, s, offset, avail, 0);
+        return response_body(ctx, s, owner, offset, avail, c);
     return response_head(ctx, s, owner, offset, avail, waiting, c);
 }
 

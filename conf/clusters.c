@@ -9,6 +9,8 @@
 /** Names of clusters that an error lists. */
 #define LISTED_MAX 8
 
+#define RETRIES_MAX 10
+
 const char *conf_lb_policy_name(enum conf_lb_policy policy)
 {
     static const char *const names[] = {
@@ -104,6 +106,19 @@ static void _resolve_endpoint(struct conf_build *b, size_t cluster, size_t index
     out->weight = conf_resolve_uint(b, at.text, raw->weight, 1, 1000, 1);
 }
 
+static void _resolve_retries(struct conf_build *b, size_t index)
+{
+    struct conf_cluster *out = &b->conf->clusters[index];
+    const uint64_t *raw = b->raw->clusters[index].retries;
+    struct conf_text at = conf_path("clusters[%zu].retries", index);
+
+    if (!conf_is_for_redis(out->lb_policy))
+        out->retries = conf_resolve_uint(b, at.text, raw, 0, RETRIES_MAX, 1);
+    else if (raw)
+        conf_error(b->errors, at.text, "only for clusters of http listeners, expected none with lb_policy %s",
+                   conf_lb_policy_name(out->lb_policy));
+}
+
 static int _resolve_cluster(struct conf_build *b, size_t index)
 {
     struct raw_cluster *raw = &b->raw->clusters[index];
@@ -120,6 +135,7 @@ static int _resolve_cluster(struct conf_build *b, size_t index)
     _check_unique(b, index);
     for (size_t i = 0; i < out->n_endpoints; ++i)
         _resolve_endpoint(b, index, i);
+    _resolve_retries(b, index);
 
     return _resolve_policy(b, index);
 }

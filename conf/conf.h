@@ -180,6 +180,7 @@ struct conf_cluster {
     enum conf_hash hash; /**< Without a meaning for CONF_CRC16_SLOTS. */
     char hash_tag[2];    /**< Opening and closing character; zeroes = none. */
     struct conf_redis_cluster redis;
+    uint32_t retries; /**< Times that an HTTP request is sent again, 0 to 10; 1. */
     struct conf_endpoint *endpoints;
     size_t n_endpoints;
 };

@@ -128,6 +128,7 @@ struct raw_cluster {
     enum conf_hash *hash;
     char *hash_tag;
     struct raw_redis_cluster *redis;
+    uint64_t *retries;
     struct raw_endpoint *endpoints;
     uint32_t endpoints_count;
 };

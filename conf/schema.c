@@ -194,6 +194,7 @@ static const cyaml_schema_field_t _cluster[] = {
                          CYAML_ARRAY_LEN(_hashes)),
     STRING(OPTIONAL, raw_cluster, hash_tag),
     CYAML_FIELD_MAPPING_PTR("redis", OPTIONAL, struct raw_cluster, redis, _redis_cluster),
+    UINT(OPTIONAL, raw_cluster, retries),
     CYAML_FIELD_SEQUENCE("endpoints", REQUIRED, struct raw_cluster, endpoints, &_endpoint_value, 1,
                          ENDPOINTS_MAX),
     CYAML_FIELD_END,

@@ -189,46 +189,43 @@ static void _connect_failed(struct exchange *x, int err)
     exchange_fail(x, err == ETIMEDOUT ? FAULT_CONNECT_TIMEOUT : FAULT_CONNECT_FAILED, strerror(err));
 }
 
-/* Not a byte came back, and it is not sent again. A server may close an idle connection at any
- * moment; a client whose own connection ends between two messages knows that, and what it may
- * send again (RFC 9112 9.3.1). To its first request it gets an answer. */
-static void _fail_upstream(struct exchange *x, int err)
+/* Whether the request goes out again after its connection ended. Not if a byte of the response came, nor if
+ * the server may have acted on it and would do so twice (RFC 9110 9.2.2). */
+static bool _may_retry(const struct exchange *x)
 {
-    struct downstream *d = x->d;
-    enum fault f = err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED;
-    const char *why = err ? strerror(err) : "upstream closed before its response";
-    bool raced = x->u && x->u->reused && !x->resp_bytes;
-    if (!raced || !(d->c.promotions || d->c.requests > 1)) {
-        exchange_fail(x, f, why);
-        return;
-    }
-    downstream_fault(d, f, why);
+    bool unsent = x->u->c.sent == x->sent_before;
+    return !x->resp_bytes && x->replayable && (x->idempotent || unsent) &&
+           x->retries < x->cluster->conf->retries;
+}
+
+/* A server may close an idle connection at any moment: that says nothing about it. One that closes a fresh
+ * connection without an answer is left to itself. */
+static void _retry(struct exchange *x)
+{
+    struct worker *w = x->d->c.worker;
+    x->retries++;
+    x->upstream_spent = false;
+    stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
+    if (!x->u->reused)
+        x->endpoint = runtime_pick(x->cluster);
     upstream_drop(x);
-    exchange_free(d->c.worker, x);
-    d->x = NULL;
-    conn_finish(&d->c, true);
+    int r = _dispatch(x, true);
+    if (r)
+        _connect_failed(x, -r);
 }
 
 void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
 {
-    struct worker *w = x->d->c.worker;
     if (connecting) {
         _connect_failed(x, err);
         return;
     }
-    bool unsent = x->u && x->u->c.sent == 0 && !x->u->reused;
-    bool stale = x->u && (x->u->reused || unsent);
-    if (stale && !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried) {
-        x->retried = true;
-        x->upstream_spent = false;
-        stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
-        upstream_drop(x);
-        int r = _dispatch(x, true);
-        if (r)
-            _connect_failed(x, -r);
+    if (_may_retry(x)) {
+        _retry(x);
         return;
     }
-    _fail_upstream(x, err);
+    exchange_fail(x, err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED,
+                  err ? strerror(err) : "upstream closed before its response");
 }
 
 static void _request_complete(struct exchange *x)
@@ -437,6 +434,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
     u->reused = true;
     u->scanned = 0;
     upstream_bind(x, u);
+    x->sent_before = UINT64_MAX; /* The kernel path has sent it. */
     return x;
 }
 

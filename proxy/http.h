@@ -77,8 +77,9 @@ struct exchange {
     size_t replay_len;
     size_t replay_cap;
     bool replayable;
-    bool retried;
-    uint8_t connects; /**< Connections tried. */
+    uint8_t retries;      /**< Times that it was sent again. */
+    uint8_t connects;     /**< Connections tried. */
+    uint64_t sent_before; /**< Bytes that the upstream connection had sent before this request. */
 
     /* Response. */
     bool head_done;

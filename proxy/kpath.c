@@ -6,6 +6,7 @@
 #include "kernel_internal.h"
 #include "kpath_internal.h"
 #include "leave.h"
+#include "skein/fallback.h"
 #include "worker.h"
 
 /** Longest time between two looks at a connection that the kernel path owns. */
@@ -107,9 +108,25 @@ void kpath_promote(struct conn *c)
     stat_add(c->promotions++ ? &stats->returned : &stats->promoted, 1);
 }
 
-/* After a fallback: stays longer in userspace if the kernel path was of little use. */
-static void _penalize(struct conn *d)
+/* Whether the programs ended the stay for what they met in it, as they will again. That a peer is slow now
+ * says nothing about the next message, and the move costs little beside the bytes that filled its buffers;
+ * nor does it if the daemon took the connection itself: for the end of the other side, for a timeout, or
+ * because an event overtook the programs. An empty pool does say something: a server that ends every
+ * connection leaves it empty for ever. */
+static bool _left_for_good(const struct conn *c)
 {
+    uint8_t why = kpath_slot(c)->left_for;
+    return why != HTTP1_OK && why != FALLBACK_DOWNSTREAM_SLOW && why != FALLBACK_UPSTREAM_SLOW;
+}
+
+/* After a fallback: stays longer in userspace if the kernel path was of little use, and otherwise returns as
+ * soon as both ends are idle. */
+static void _penalize(struct conn *d, const struct conn *u)
+{
+    if (!_left_for_good(d) && !(u && _left_for_good(u))) {
+        d->promote_at = d->requests;
+        return;
+    }
     if (kpath_slot(d)->activity > d->penalty)
         d->penalty = 1;
     else if (d->penalty < PENALTY_MAX)
@@ -266,6 +283,16 @@ static void _idle(struct conn *c)
     }
 }
 
+/* Messages that began in the kernel and go on in userspace. */
+static void _count_spills(const struct conn *d, const struct conn *u)
+{
+    struct listener_stats *stats = &d->worker->stats.listeners[d->listener_id];
+    if (kpath_slot(d)->remaining)
+        stat_add(&stats->spilled_requests, 1);
+    if (kpath_slot(u)->responding)
+        stat_add(&stats->spilled_responses, 1);
+}
+
 void kpath_wake(struct conn *c)
 {
     if (!c->kernel)
@@ -273,9 +300,10 @@ void kpath_wake(struct conn *c)
     struct conn *p = _take_pair(c);
     struct conn *d = c->upstream ? p : c, *u = c->upstream ? c : p;
     if (d)
-        _penalize(d);
+        _penalize(d, u);
     if (p) {
         _pool_hide(u);
+        _count_spills(d, u);
         d->ops->takeover(d, u, kpath_slot(d), kpath_slot(u));
     } else {
         _idle(c);

@@ -13,6 +13,9 @@
 #define LEAVE_POLL_US     200
 #define LEAVE_POLL_MAX_US 20000
 
+/** Bytes that are read together from a connection that was reset. */
+#define REST_PIECE 16384
+
 /* Copies what was passed up. It is read without being consumed: consuming would move TCP's
  * idea of the reader past bytes that strparser has not seen (docs/architecture.md, "two
  * readers"). @return false if it is not all there yet. */
@@ -44,6 +47,28 @@ static void _copy_held(struct conn *c)
         abort();
     memcpy(c->passed, slot_held(s), s->held);
     c->passed_len = s->held;
+}
+
+/* The connection was reset: what TCP's queue still has goes on in userspace, for it may be the rest of a
+ * whole response. If something was passed up and not copied that is lost, and what came behind it is worth
+ * nothing. */
+static void _copy_rest(struct conn *c)
+{
+    size_t cap = c->passed_len;
+    ssize_t n;
+    if (kpath_slot(c)->passed > c->passed_len)
+        return;
+    do {
+        if (cap - c->passed_len < REST_PIECE) {
+            cap = c->passed_len + 2 * REST_PIECE;
+            c->passed = realloc(c->passed, cap);
+            if (!c->passed)
+                abort();
+        }
+        n = recv(c->fd, c->passed + c->passed_len, cap - c->passed_len, MSG_DONTWAIT);
+        if (n > 0)
+            c->passed_len += (size_t)n;
+    } while (n > 0);
 }
 
 /* Stops the programs for good once everything redirected into the socket is in TCP's hands and
@@ -95,15 +120,16 @@ static bool _try_leave(struct conn *c)
         return false;
     if (!gone && (!_freeze(c) || !_may_remove(c)))
         return false;
-    if (!gone)
-        _copy_held(c);
     kernel_remove(k, c->slot);
+    int err = _socket_error(c->fd);
+    _copy_held(c);
+    if (c->upstream && (gone || err) && !kpath_slot(c)->aborted)
+        _copy_rest(c);
     kpath_free_slot(c);
     char *data = c->passed;
     size_t len = c->passed_len;
     c->passed = NULL;
     c->passed_len = 0;
-    int err = _socket_error(c->fd);
     /* Resuming may end what is outstanding, and that parks or donates the connection itself. */
     bool idle = c->upstream && c->ops->idle(c);
     conn_resume(c, data, len, gone && !err ? ECONNRESET : err);

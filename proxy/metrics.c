@@ -14,7 +14,8 @@
 /* One listener, summed over workers and both paths. */
 struct listener_view {
     const char *name;
-    uint64_t accepted, active, requests, responses, errors, promoted, returned, kept_many, kept_pipelined;
+    uint64_t accepted, active, requests, responses, errors, promoted, returned;
+    uint64_t spilled_requests, spilled_responses, kept_many, kept_pipelined;
     uint64_t faults[_FAULT_MAX];
     uint64_t commands[_REDIS_POLICY_MAX + 1];
     struct kernel_listener_stats kernel;
@@ -41,6 +42,8 @@ static bool _listener(struct server *s, uint32_t id, struct listener_view *v)
         v->errors += stat_get(&l->errors);
         v->promoted += stat_get(&l->promoted);
         v->returned += stat_get(&l->returned);
+        v->spilled_requests += stat_get(&l->spilled_requests);
+        v->spilled_responses += stat_get(&l->spilled_responses);
         v->kept_many += stat_get(&l->kept_many);
         v->kept_pipelined += stat_get(&l->kept_pipelined);
         for (unsigned f = 0; f < _FAULT_MAX; f++)
@@ -153,6 +156,18 @@ static void _prometheus_redis(struct server *s, struct evbuffer *out)
     }
 }
 
+static void _prometheus_spills(struct server *s, struct evbuffer *out)
+{
+    static const char format[] = "skein_spills_total{listener=\"%s\",direction=\"%s\"} %llu\n";
+    struct listener_view v;
+    _type(out, "skein_spills_total", "counter",
+          "Messages that began on the kernel path and went on in userspace.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        evbuffer_add_printf(out, format, v.name, "request", (unsigned long long)v.spilled_requests);
+        evbuffer_add_printf(out, format, v.name, "response", (unsigned long long)v.spilled_responses);
+    }
+}
+
 static void _prometheus_listeners(struct server *s, struct evbuffer *out)
 {
     struct listener_view v;
@@ -167,6 +182,7 @@ static void _prometheus_listeners(struct server *s, struct evbuffer *out)
             evbuffer_add_printf(out, "skein_fallback_total{listener=\"%s\",reason=\"%s\"} %llu\n", v.name,
                                 fallback_name(r), (unsigned long long)v.kernel.fallback[r]);
     }
+    _prometheus_spills(s, out);
     static const struct {
         const char *metric, *type, *help;
         size_t offset;
@@ -298,12 +314,13 @@ static void _json_listener(struct evbuffer *out, const struct listener_view *v)
 {
     evbuffer_add_printf(out,
                         "{\"name\":\"%s\",\"connections\":%llu,\"accepted\":%llu,\"errors\":%llu,"
-                        "\"promoted\":%llu,\"returned\":%llu,"
+                        "\"promoted\":%llu,\"returned\":%llu,\"spills\":{\"request\":%llu,\"response\":%llu},"
                         "\"requests\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},"
                         "\"responses\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},\"fallback\":{",
                         v->name, (unsigned long long)v->active, (unsigned long long)v->accepted,
                         (unsigned long long)v->errors, (unsigned long long)v->promoted,
-                        (unsigned long long)v->returned, (unsigned long long)v->kernel.requests,
+                        (unsigned long long)v->returned, (unsigned long long)v->spilled_requests,
+                        (unsigned long long)v->spilled_responses, (unsigned long long)v->kernel.requests,
                         (unsigned long long)v->requests, (unsigned long long)v->kernel.responses,
                         (unsigned long long)v->responses);
     const char *comma = "";

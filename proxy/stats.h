@@ -22,8 +22,10 @@ struct listener_stats {
     stat_t faults[_FAULT_MAX]; /**< HTTP: requests that were not answered as hoped, by reason. */
     stat_t promoted;           /**< Connections given to the kernel path for the first time. */
     stat_t returned;           /**< Connections given back to it after a fallback. */
-    stat_t kept_many;          /**< Redis: times a client was kept in userspace because many are busy... */
-    stat_t kept_pipelined;     /**< ...or because it sends pipelines. */
+    stat_t spilled_requests;   /**< Messages that began in the kernel and went on in userspace. */
+    stat_t spilled_responses;
+    stat_t kept_many;      /**< Redis: times a client was kept in userspace because many are busy... */
+    stat_t kept_pipelined; /**< ...or because it sends pipelines. */
     stat_t commands[_REDIS_POLICY_MAX + 1]; /**< Redis: by policy; the last: forwarded writes. */
 };
 

@@ -66,6 +66,38 @@ static size_t _answered(const struct slot *ds, const struct slot *us)
     return at;
 }
 
+/* Whether anything of the response came: a part that strparser holds, what was passed up, or an interim
+ * response (a final one overwrites its head). */
+static bool _response_came(const struct slot *us)
+{
+    return us->held || us->passed || (us->head.flags & HTTP1_F_INTERIM);
+}
+
+/* The body of the outstanding request if all of it is in the window, for a retry; requests of a run have
+ * none. @return NULL if not. */
+static const char *_body(const struct slot *ds, size_t *len)
+{
+    const char *body = (const char *)ds->window.bytes + ds->head.head_len, *data;
+    size_t there = ds->window_len - ds->head.head_len, data_len, n;
+    struct http1_chunked c;
+    *len = 0;
+    if (ds->run > 1)
+        return body;
+    if (ds->framing == HTTP1_FRAMED_LENGTH) {
+        *len = ds->head.content_length;
+        return ds->total <= ds->window_len ? body : NULL;
+    }
+    http1_chunked_init(&c);
+    for (;;) {
+        enum http1_chunked_event e = http1_chunked_next(&c, body + *len, there - *len, &n, &data, &data_len);
+        *len += n;
+        if (e == HTTP1_CHUNKED_END)
+            return body;
+        if (e != HTTP1_CHUNKED_DATA)
+            return NULL;
+    }
+}
+
 void takeover(struct conn *down, struct conn *up, const struct slot *ds, const struct slot *us)
 {
     static _Thread_local struct http1_message m;
@@ -74,21 +106,16 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         .header_bytes = HTTP1_WINDOW, .header_count = HTTP1_FIELDS_MAX, .target_bytes = HTTP1_WINDOW};
     /* The window holds the outstanding request's head, and as much of its body as came with it:
      * programs frame no other while the lease lasts. */
-    size_t at = _answered(ds, us), in_window = ds->window_len - at;
-    const char *head = (const char *)ds->window.bytes + at, *body = NULL;
-    size_t head_len = http1_head_end(head, in_window, 0);
+    size_t at = _answered(ds, us), body_len;
+    const char *head = (const char *)ds->window.bytes + at, *body = _body(ds, &body_len);
+    size_t head_len = http1_head_end(head, ds->window_len - at, 0);
     bool known = !http1_parse_request(head, head_len, &limits, &m);
-    if (ds->framing == HTTP1_FRAMED_LENGTH && ds->total <= ds->window_len)
-        body = head + head_len;
-    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body,
-                                        us->run > 1 ? 0 : in_window - head_len);
+    struct exchange *x = exchange_adopt(d, upstream_of(up), head, known ? &m : NULL, body, body_len);
     x->is_head = us->heads & 1;
-    /* Part of a head: the request has had its effect, even if a reset takes these bytes away. */
-    x->resp_bytes = us->held > 0;
     _request(x, ds);
     if (us->run > 1) {
         /* Those behind it are sent again, one by one; they are safe to repeat. */
-        conn_keep(down, head + head_len, in_window - head_len);
+        conn_keep(down, head + head_len, ds->total - at - head_len);
         x->upstream_spent = true;
     }
     if (us->responding)
@@ -98,6 +125,7 @@ void takeover(struct conn *down, struct conn *up, const struct slot *ds, const s
         exchange_upstream_failed(x, EPROTO, false);
         return;
     }
+    x->resp_bytes |= _response_came(us);
     downstream_clock(d);
     upstream_clock(x);
 }

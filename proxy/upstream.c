@@ -221,6 +221,7 @@ void upstream_bind(struct exchange *x, struct upstream *u)
 static void _bind(struct exchange *x, struct upstream *u)
 {
     upstream_bind(x, u);
+    x->sent_before = u->c.sent;
     stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
 }
 

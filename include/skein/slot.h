@@ -189,9 +189,10 @@ struct slot {
     __u8 protocol;    /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
-    __u8 framing; /**< enum http1_framing of the message at hand. */
-    __s8 stop;    /**< enum http1_chunk_result: why a chunked body could not be walked further. */
-    __u8 pieces;  /**< Times that something was held for the message at hand. */
+    __u8 left_for; /**< enum fallback_reason with which the programs ended this stay; 0 if they did not. */
+    __u8 framing;  /**< enum http1_framing of the message at hand. */
+    __s8 stop;     /**< enum http1_chunk_result: why a chunked body could not be walked further. */
+    __u8 pieces;   /**< Times that something was held for the message at hand. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */

@@ -340,7 +340,7 @@ static void _describe(struct bench *b, size_t i)
         i, n->c.upstream ? "upstream" : "downstream", n->c.slot, (unsigned long long)s->owner,
         (int)ref_index(owner_lease(s->owner)), n->c.kernel, n->c.leaving, (unsigned long long)s->passed,
         s->tx_seq, s->write_seq, r, s->parsed_seq, s->copied_seq, s->held, (unsigned long long)s->remaining,
-        fallback_name(s->slice_reason), n->partner != NULL);
+        fallback_name(s->left_for), n->partner != NULL);
 }
 
 static void _run(struct bench *b)

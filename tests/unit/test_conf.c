@@ -59,6 +59,7 @@ static const char _full[] = "workers: 3\n"
                             "    endpoints: [ { address: \"10.0.0.1:80\" } ]\n"
                             "  - name: api\n"
                             "    lb_policy: round_robin\n"
+                            "    retries: 10\n"
                             "    endpoints:\n"
                             "      - { address: \"10.0.0.2:80\", weight: 1000 }\n"
                             "      - address: \"[2001:db8::1]:443\"\n"
@@ -160,6 +161,8 @@ static void _full_clusters(void **state)
     assert_int_equal(clusters[0].n_endpoints, 1);
     assert_int_equal(clusters[0].endpoints[0].weight, 1);
     assert_string_equal(clusters[1].name, "api");
+    assert_int_equal(clusters[0].retries, 1);
+    assert_int_equal(clusters[1].retries, 10);
     assert_int_equal(clusters[1].n_endpoints, 2);
     assert_string_equal(clusters[1].endpoints[0].address.text, "10.0.0.2:80");
     assert_int_equal(clusters[1].endpoints[0].weight, 1000);
@@ -283,6 +286,7 @@ static void _examples(void **state)
 
     l = _load_example("reverse-proxy.yaml");
     assert_int_equal(l.conf->clusters[0].endpoints[0].weight, 3);
+    assert_int_equal(l.conf->clusters[0].retries, l.conf->clusters[1].retries);
     l.conf->admin.len = 0;
     assert_int_equal(l.conf->limits.body_bytes, 64 * CONF_MIB);
     l.conf->limits.body_bytes = 0;

@@ -163,6 +163,11 @@ static void _clusters(void **state)
                   "  - { name: d, lb_policy: least_request, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
          "8: clusters[0].lb_policy: lb_policy \"random\"" NO_POLICY "\n"
          "9: clusters[1].lb_policy: lb_policy \"least_request\"" NO_POLICY},
+        {CLUSTERS("  - { name: c, retries: 11, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
+         "8: clusters[0].retries: 11 is out of range, expected 0 to 10"},
+        {CLUSTERS(
+             "  - { name: c, lb_policy: ketama, retries: 0, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
+         "8: clusters[0].retries: only for clusters of http listeners, expected none with lb_policy ketama"},
         {CLUSTERS("  - { name: c, lb_policy: best, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
          "8: clusters[0].lb_policy: \"best\" is not known, expected one of: round_robin, random, "
          "least_request, "
