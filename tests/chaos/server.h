@@ -1,0 +1,22 @@
+/* The HTTP servers. */
+#pragma once
+
+#include "chaos.h"
+
+#define SERVERS_PER_CLUSTER 3
+
+/** Opens all servers. */
+void servers_open(void);
+
+/** @return Ports of a cluster's servers. */
+const uint16_t *servers_ports(enum cluster c);
+
+/** Kills a server of the wild cluster: its connections are reset, its port is closed.
+ * @return false if it is closed already. */
+bool servers_kill(unsigned index);
+
+/** Opens the port of a killed server again. */
+void servers_restart(unsigned index);
+
+/** Closes all servers and their connections. */
+void servers_close(void);
