@@ -99,7 +99,7 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why)
     }
     /* A client that counts bytes or chunks sees what is missing; one that waits for the
      * end of the connection must not take FIN for it. */
-    bool by_close = x->resp_body == HTTP1_BODY_CLOSE && !x->resp_encode;
+    bool by_close = x->resp_body != HTTP1_BODY_LENGTH && !x->resp_encode;
     exchange_free(d->c.worker, x);
     d->x = NULL;
     if (by_close)
