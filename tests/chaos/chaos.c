@@ -23,6 +23,28 @@ uint64_t clock_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+struct history *history_new(void)
+{
+    struct history *h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->refs = 1;
+    return h;
+}
+
+struct history *history_ref(struct history *h)
+{
+    h->refs++;
+    return h;
+}
+
+void history_unref(struct history **h)
+{
+    if (*h && !--(*h)->refs)
+        free(*h);
+    *h = NULL;
+}
+
 void history_add(struct history *h, const char *format, ...)
 {
     if (!h)

@@ -24,7 +24,7 @@ enum cluster {
 
 /** The last events of one connection, or of the run. */
 struct history {
-    unsigned n;
+    unsigned refs, n;
     struct {
         uint64_t ms;
         char text[88];
@@ -57,6 +57,11 @@ extern struct chaos chaos;
 
 /** Milliseconds of a monotonic clock. */
 uint64_t clock_ms(void);
+
+/** @return A history with one reference. */
+struct history *history_new(void);
+struct history *history_ref(struct history *h);
+void history_unref(struct history **h);
 
 /** Appends an event to `h`, which may be NULL. */
 void history_add(struct history *h, const char *format, ...) __attribute__((format(printf, 2, 3)));

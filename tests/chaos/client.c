@@ -32,7 +32,7 @@ struct client {
     bool head_seen, damaged;
     uint64_t reset_at; /**< Reset when so many bytes of responses are read. */
     struct event think;
-    struct history history;
+    struct history *history;
     TAILQ_ENTRY(client) link;
 };
 
@@ -78,7 +78,7 @@ static void _close(struct client *c, bool reset, enum outcome o)
 static void _acted(struct peer *p, enum peer_act act)
 {
     struct client *c = _client(p);
-    history_add(&c->history, "%s after %llu bytes",
+    history_add(c->history, "%s after %llu bytes",
                 (const char *[]){"pauses", "closes", "resets", "half-closes"}[act],
                 (unsigned long long)p->sent);
     if (p->dead)
@@ -89,8 +89,7 @@ static void _acted(struct peer *p, enum peer_act act)
 
 static struct record *_new_record(struct client *c)
 {
-    struct record *r = ledger_new(c->number, c->seq++);
-    r->history = &c->history;
+    struct record *r = ledger_new(c->number, c->seq++, c->history);
     TAILQ_INSERT_TAIL(&c->queue, r, link);
     return r;
 }
@@ -158,19 +157,19 @@ static void _on_head(struct client *c, struct record *r)
     c->arrival = 0;
     if (!message_field(&c->in, "X-Chaos", text, sizeof(text))) {
         if (c->in.status < 400)
-            chaos_fail(&c->history, "answer %d to %u is neither a server's nor an error: %.300s",
-                       c->in.status, r->seq, c->in.head);
+            chaos_fail(c->history, "answer %d to %u is neither a server's nor an error: %.300s", c->in.status,
+                       r->seq, c->in.head);
         return;
     }
     if (sscanf(text, "%llx.%u", &token, &c->arrival) != 2 || token != r->token) {
-        chaos_fail(&c->history, "request %llu/%u (%016llx) got the answer to another: %.300s",
+        chaos_fail(c->history, "request %llu/%u (%016llx) got the answer to another: %.300s",
                    (unsigned long long)r->number, r->seq, (unsigned long long)r->token, c->in.head);
         c->damaged = true;
         return;
     }
     response_plan(&c->expected, r, c->arrival);
     if (c->in.status != c->expected.status)
-        chaos_fail(&c->history, "%u was answered with %d, got %d", r->seq, c->expected.status, c->in.status);
+        chaos_fail(c->history, "%u was answered with %d, got %d", r->seq, c->expected.status, c->in.status);
 }
 
 static void _on_body(void *arg, const uint8_t *data, size_t len)
@@ -182,7 +181,7 @@ static void _on_body(void *arg, const uint8_t *data, size_t len)
     if (good == len)
         return;
     c->damaged = true;
-    chaos_fail(&c->history, "the body of response %u is damaged at %llu of %zu", TAILQ_FIRST(&c->queue)->seq,
+    chaos_fail(c->history, "the body of response %u is damaged at %llu of %zu", TAILQ_FIRST(&c->queue)->seq,
                (unsigned long long)(c->in.body + good), c->expected.body);
 }
 
@@ -192,15 +191,14 @@ static void _check_answer(struct client *c, const struct record *r)
     const struct response *e = &c->expected;
     char value[64];
     if (!e->bodyless && c->in.body != e->body)
-        chaos_fail(&c->history, "response %u looks complete with %llu of %zu bytes", r->seq,
+        chaos_fail(c->history, "response %u looks complete with %llu of %zu bytes", r->seq,
                    (unsigned long long)c->in.body, e->body);
     if (e->fault && e->fault < _SERVER_BROKEN && e->fault != SERVER_EARLY_CLOSE)
-        chaos_fail(&c->history, "response %u looks complete, but the server's fault was %u", r->seq,
-                   e->fault);
+        chaos_fail(c->history, "response %u looks complete, but the server's fault was %u", r->seq, e->fault);
     if (e->trailer && r->te_trailers && c->in.chunked && !e->bodyless) {
         snprintf(value, sizeof(value), "X-Trailer: %016llx", (unsigned long long)e->token);
         if (strcasecmp(value, c->in.trailer))
-            chaos_fail(&c->history, "response %u should end with %s, not \"%s\"", r->seq, value,
+            chaos_fail(c->history, "response %u should end with %s, not \"%s\"", r->seq, value,
                        c->in.trailer);
     }
 }
@@ -229,8 +227,8 @@ static void _input(struct peer *p, const uint8_t *data, size_t len)
     while (len && !p->dead) {
         struct record *r = TAILQ_FIRST(&c->queue);
         if (!r) {
-            chaos_fail(&c->history, "%zu bytes that nobody asked for: %.*s", len,
-                       (int)(len < 200 ? len : 200), data);
+            chaos_fail(c->history, "%zu bytes that nobody asked for: %.*s", len, (int)(len < 200 ? len : 200),
+                       data);
             _close(c, true, OUTCOME_ABANDONED);
             return;
         }
@@ -239,7 +237,7 @@ static void _input(struct peer *p, const uint8_t *data, size_t len)
         data += n;
         len -= n;
         if (c->in.state == MESSAGE_BAD) {
-            chaos_fail(&c->history, "skein sent a malformed response to %u: %s: %.300s", r->seq, c->in.why,
+            chaos_fail(c->history, "skein sent a malformed response to %u: %s: %.300s", r->seq, c->in.why,
                        c->in.head);
             _close(c, true, OUTCOME_ABANDONED);
             return;
@@ -258,7 +256,7 @@ static void _input(struct peer *p, const uint8_t *data, size_t len)
             _on_response(c);
     }
     if (!p->dead && c->reset_at && p->received >= c->reset_at) {
-        history_add(&c->history, "resets inside a response");
+        history_add(c->history, "resets inside a response");
         _close(c, true, OUTCOME_ABANDONED);
     }
 }
@@ -267,11 +265,11 @@ static void _ended(struct peer *p, int err)
 {
     struct client *c = _client(p);
     struct record *r = TAILQ_FIRST(&c->queue);
-    history_add(&c->history, "the connection ends: %s", err ? strerror(err) : "FIN");
+    history_add(c->history, "the connection ends: %s", err ? strerror(err) : "FIN");
     if (p->connecting)
-        chaos_fail(&c->history, "skein does not accept: %s", strerror(err));
+        chaos_fail(c->history, "skein does not accept: %s", strerror(err));
     else if (!r && c->left)
-        chaos_fail(&c->history, "skein closed an idle connection: %s", err ? strerror(err) : "FIN");
+        chaos_fail(c->history, "skein closed an idle connection: %s", err ? strerror(err) : "FIN");
     if (r && !err && c->in.by_close && c->in.state == MESSAGE_BODY) {
         _on_response(c);
         return;
@@ -287,7 +285,9 @@ static void _ended(struct peer *p, int err)
 
 static void _release(struct peer *p)
 {
-    free(_client(p));
+    struct client *c = _client(p);
+    history_unref(&c->history);
+    free(c);
 }
 
 static const struct peer_ops _ops = {.input = _input, .ended = _ended, .acted = _acted, .release = _release};
@@ -317,6 +317,7 @@ static void _open(unsigned slot)
     if (fd < 0 || !c)
         abort();
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    c->history = history_new();
     c->slot = slot;
     c->number = (uint64_t)++_generations[slot] * 1000 + slot;
     c->rng = rng_stream(chaos.opt.seed, 'c', c->number);
@@ -326,9 +327,9 @@ static void _open(unsigned slot)
     TAILQ_INSERT_TAIL(&_clients, c, link);
     event_assign(&c->think, chaos.base, -1, 0, _on_think, c);
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)
-        chaos_fail(&c->history, "connect: %s", strerror(errno));
+        chaos_fail(c->history, "connect: %s", strerror(errno));
     peer_init(&c->p, fd, &_ops, rng_stream(chaos.opt.seed, 'p', c->number), true);
-    history_add(&c->history, "client %llu connects", (unsigned long long)c->number);
+    history_add(c->history, "client %llu connects", (unsigned long long)c->number);
     _requests(c);
     _begin_response(c);
 }

@@ -21,11 +21,12 @@ static TAILQ_HEAD(, record) _done = TAILQ_HEAD_INITIALIZER(_done);
 static unsigned _n_done;
 static uint64_t _counts[_CLUSTER_MAX][_OUTCOME_MAX];
 
-struct record *ledger_new(uint64_t number, unsigned seq)
+struct record *ledger_new(uint64_t number, unsigned seq, struct history *h)
 {
     struct record *r = calloc(1, sizeof(*r));
     if (!r)
         abort();
+    r->history = history_ref(h);
     r->number = number;
     r->seq = seq;
     r->token = rng_mix(rng_mix(chaos.opt.seed ^ number << 20) + seq);
@@ -58,6 +59,7 @@ void record_unref(struct record **record)
     if (!r || --r->refs)
         return;
     LIST_REMOVE(r, same);
+    history_unref(&r->history);
     free(r);
 }
 
@@ -123,7 +125,7 @@ void ledger_done(struct record **record, enum outcome o, int status, unsigned ar
 {
     struct record *r = *record;
     history_add(r->history, "%u ends: %s %d", r->seq,
-                (const char *[]){"answer", "error", "ended", "unanswered", "abandoned"}[o],
+                (const char *[]){"", "answer", "error", "ended", "unanswered", "abandoned"}[o],
                 o == OUTCOME_ENDED ? err : status);
     if (o == OUTCOME_ANSWER)
         _judge_answer(r, arrival);
@@ -132,8 +134,7 @@ void ledger_done(struct record **record, enum outcome o, int status, unsigned ar
     else if (o == OUTCOME_ENDED && !_is_broken(r) && !_is_troubled(r))
         _fail(r, "the connection ended without an answer", err);
     _counts[r->cluster][o]++;
-    r->done_at = clock_ms();
-    r->history = NULL;
+    r->outcome = o;
     *record = NULL;
     TAILQ_INSERT_TAIL(&_done, r, link);
     if (++_n_done > DONE_MAX) {
@@ -161,7 +162,7 @@ void ledger_body(struct record *r)
 void ledger_truncated(struct record *r)
 {
     history_add(r->history, "server: %u ends inside the request", r->seq);
-    if (!r->fault && !r->early && !_is_troubled(r) && !(r->heads > 1))
+    if (!r->fault && r->outcome != OUTCOME_ABANDONED && !r->early && !_is_troubled(r) && !(r->heads > 1))
         _fail(r, "skein cut a request short", 0);
 }
 

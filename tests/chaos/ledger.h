@@ -49,6 +49,17 @@ enum method {
 extern const char *const method_names[_METHOD_MAX];
 extern const char *const cluster_names[_CLUSTER_MAX];
 
+/** What a request may end as. */
+enum outcome {
+    OUTCOME_NONE,       /**< It is outstanding. */
+    OUTCOME_ANSWER,     /**< A complete and correct response of a server's. */
+    OUTCOME_ERROR,      /**< An answer of skein's own. */
+    OUTCOME_ENDED,      /**< The connection ended before the response was complete. */
+    OUTCOME_UNANSWERED, /**< An earlier response ended the connection. */
+    OUTCOME_ABANDONED,  /**< The client itself went away. */
+    _OUTCOME_MAX,
+};
+
 struct record {
     uint64_t token;
     uint64_t number; /**< Of the connection. */
@@ -59,8 +70,9 @@ struct record {
     bool http10, chunked, expect, te_trailers;
     size_t body;
     enum client_fault fault;
-    uint64_t begun, done_at; /**< clock_ms(); `done_at` 0: outstanding. */
-    struct history *history; /**< Of the client's connection, while that lives. */
+    uint64_t begun; /**< clock_ms() */
+    enum outcome outcome;
+    struct history *history; /**< Of the client's connection. */
     /* What servers saw and did. */
     unsigned heads, bodies; /**< Times that the head, the whole request arrived. */
     unsigned server_faults; /**< Bits of enum server_fault, of all arrivals. */
@@ -71,23 +83,13 @@ struct record {
 };
 
 /** Enters a new request; its token follows from `number` and `seq`. One reference is the client's. */
-struct record *ledger_new(uint64_t number, unsigned seq);
+struct record *ledger_new(uint64_t number, unsigned seq, struct history *h);
 
 /** @return The request with this token; NULL if there is none. */
 struct record *ledger_find(uint64_t token);
 
 struct record *record_ref(struct record *r);
 void record_unref(struct record **r);
-
-/** What a request may end as. */
-enum outcome {
-    OUTCOME_ANSWER,     /**< A complete and correct response of a server's. */
-    OUTCOME_ERROR,      /**< An answer of skein's own. */
-    OUTCOME_ENDED,      /**< The connection ended before the response was complete. */
-    OUTCOME_UNANSWERED, /**< An earlier response ended the connection. */
-    OUTCOME_ABANDONED,  /**< The client itself went away. */
-    _OUTCOME_MAX,
-};
 
 /** Judges how a request ended, and drops the client's reference.
  * @param status Of an answer.

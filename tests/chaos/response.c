@@ -58,6 +58,8 @@ static void _plan_variety(struct response *s, const struct record *r)
     s->hints = !r->http10 && rng_chance(&s->rng, 6);
     s->proceed = r->expect && rng_chance(&s->rng, 70);
     s->early = r->body && rng_chance(&s->rng, 8);
+    if (s->early) /* Closing with unread bytes of the request is a fault, see below. */
+        s->by_close = s->close = false;
     s->pace = rng_below(&s->rng, 8) ? PEER_WHOLE : rng_chance(&s->rng, 50) ? PEER_PIECES : PEER_BYTES;
 }
 

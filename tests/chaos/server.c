@@ -190,7 +190,7 @@ static void _on_idle(evutil_socket_t fd, short what, void *arg)
     struct session *s = arg;
     struct rng rng = rng_stream(chaos.opt.seed ^ s->r->token, 'i', s->arrival);
     /* A reset would take back what skein has not read yet. */
-    bool reset = s->r->done_at && rng_chance(&rng, 30);
+    bool reset = s->r->outcome && rng_chance(&rng, 30);
     history_add(s->r->history, "server: %s the idle connection", reset ? "resets" : "closes");
     if (!reset && rng_chance(&rng, 30))
         peer_mark(&s->p, s->p.sent, PEER_SHUT, 0);
