@@ -47,9 +47,9 @@ struct chaos {
     uint64_t started; /**< clock_ms() at the start. */
     bool ending;      /**< Clients begin nothing new. */
     unsigned failures;
-    unsigned down;             /**< Servers of the wild cluster that are closed at the moment. */
-    uint64_t trouble;          /**< When the wild cluster was last troubled, clock_ms(). */
-    uint16_t port, redis_port; /**< skein's listeners. */
+    unsigned down;                /**< Servers of the wild cluster that are closed at the moment. */
+    uint64_t trouble;             /**< When the wild cluster was last troubled, clock_ms(). */
+    uint16_t port, redis_port[2]; /**< skein's listeners. */
     struct history history;
 };
 

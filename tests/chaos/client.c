@@ -1,13 +1,8 @@
 #include "client.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "ledger.h"
 #include "message.h"
@@ -115,12 +110,9 @@ static void _requests(struct client *c)
     unsigned n = 1;
     if (rng_chance(&c->rng, c->who.friendly ? 3 : 12))
         n = 2 + rng_below(&c->rng, PIPELINE_MAX - 1);
-    for (c->p.read_piece = 0; n && c->left; n--)
+    for (; n && c->left; n--)
         _request(c);
-    if (rng_chance(&c->rng, 5)) { /* A slow reader. */
-        c->p.read_piece = 200 + rng_below(&c->rng, 30000);
-        c->p.read_wait = 1 + rng_below(&c->rng, 10);
-    }
+    peer_read_slowly(&c->p, rng_chance(&c->rng, 5));
     peer_go(&c->p);
 }
 
@@ -310,13 +302,9 @@ static void _open(unsigned slot)
 {
     if (chaos.ending)
         return;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(chaos.port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct client *c = calloc(1, sizeof(*c));
-    if (fd < 0 || !c)
+    if (!c)
         abort();
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     c->history = history_new();
     c->slot = slot;
     c->number = (uint64_t)++_generations[slot] * 1000 + slot;
@@ -326,20 +314,18 @@ static void _open(unsigned slot)
     TAILQ_INIT(&c->queue);
     TAILQ_INSERT_TAIL(&_clients, c, link);
     event_assign(&c->think, chaos.base, -1, 0, _on_think, c);
-    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)
-        chaos_fail(c->history, "connect: %s", strerror(errno));
-    peer_init(&c->p, fd, &_ops, rng_stream(chaos.opt.seed, 'p', c->number), true);
+    peer_connect(&c->p, chaos.port, &_ops, rng_stream(chaos.opt.seed, 'p', c->number));
     history_add(c->history, "client %llu connects", (unsigned long long)c->number);
     _requests(c);
     _begin_response(c);
 }
 
-void clients_open(void)
+void clients_open(unsigned n)
 {
-    _generations = calloc(chaos.opt.connections, sizeof(*_generations));
+    _generations = calloc(n, sizeof(*_generations));
     if (!_generations)
         abort();
-    for (unsigned i = 0; i < chaos.opt.connections; i++)
+    for (unsigned i = 0; i < n; i++)
         _open(i);
 }
 
@@ -353,6 +339,6 @@ void clients_check(void)
     struct client *c;
     TAILQ_FOREACH (c, &_clients, link) {
         if (!TAILQ_EMPTY(&c->queue))
-            ledger_overdue(TAILQ_FIRST(&c->queue));
+            ledger_overdue(TAILQ_FIRST(&c->queue), c->p.received);
     }
 }

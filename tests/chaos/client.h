@@ -3,8 +3,8 @@
 
 #include <stdbool.h>
 
-/** Opens the first connections; each one that ends is followed by another. */
-void clients_open(void);
+/** Opens `n` connections; each one that ends is followed by another. */
+void clients_open(unsigned n);
 
 /** Once chaos.ending is set: whether all requests have ended and all connections are closed. */
 bool clients_done(void);

@@ -166,8 +166,10 @@ void ledger_truncated(struct record *r)
         _fail(r, "skein cut a request short", 0);
 }
 
-void ledger_overdue(const struct record *r)
+void ledger_overdue(const struct record *r, uint64_t received)
 {
-    if (clock_ms() - r->begun > OVERDUE_MS)
-        _fail(r, "no end in sight", (int)(clock_ms() - r->begun));
+    if (clock_ms() - r->begun < OVERDUE_MS)
+        return;
+    history_add(r->history, "%llu bytes received", (unsigned long long)received);
+    _fail(r, "no end in sight", (int)(clock_ms() - r->begun));
 }

@@ -107,5 +107,5 @@ void ledger_truncated(struct record *r);
 /** @return Requests of that outcome so far. */
 uint64_t ledger_count(enum cluster c, enum outcome o);
 
-/** Fails for those whose outcome takes too long. */
-void ledger_overdue(const struct record *r);
+/** Fails if the request's outcome takes too long. @param received Bytes that its client has read. */
+void ledger_overdue(const struct record *r, uint64_t received);

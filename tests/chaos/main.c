@@ -18,6 +18,8 @@
 #include "daemon.h"
 #include "ledger.h"
 #include "peer.h"
+#include "redis_client.h"
+#include "redis_server.h"
 #include "server.h"
 
 /** Longest time for what is outstanding to end. */
@@ -94,24 +96,41 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
     if (++n % 64)
         return;
     clients_check();
+    redis_clients_check();
     if (daemon_gone())
         event_base_loopbreak(chaos.base);
 }
 
+static void _restart(unsigned victim)
+{
+    if (victim < SERVERS_PER_CLUSTER)
+        servers_restart(victim);
+    else
+        redis_servers_restart(victim - SERVERS_PER_CLUSTER);
+}
+
+static bool _kill(unsigned victim)
+{
+    return victim < SERVERS_PER_CLUSTER ? servers_kill(victim)
+                                        : redis_servers_kill(victim - SERVERS_PER_CLUSTER);
+}
+
 static void _on_restart(evutil_socket_t fd, short what, void *arg)
 {
-    servers_restart((unsigned)(uintptr_t)arg);
+    _restart((unsigned)(uintptr_t)arg);
 }
 
 static void _on_director(evutil_socket_t fd, short what, void *arg)
 {
     struct timeval next = {.tv_usec = 50000 + rng_below(&_rng, 800000)};
-    uintptr_t victim = rng_below(&_rng, SERVERS_PER_CLUSTER);
+    unsigned first = chaos.opt.http ? 0 : SERVERS_PER_CLUSTER;
+    unsigned end = chaos.opt.redis ? SERVERS_PER_CLUSTER + REDIS_SHARDS : SERVERS_PER_CLUSTER;
+    uintptr_t victim = first + rng_below(&_rng, end - first);
     if (chaos.ending)
         return;
     if (rng_chance(&_rng, 60)) {
         daemon_reload(&_rng);
-    } else if (servers_kill((unsigned)victim)) {
+    } else if (_kill((unsigned)victim)) {
         struct timeval back = {.tv_usec = rng_below(&_rng, 900000)};
         event_base_once(chaos.base, -1, EV_TIMEOUT, _on_restart, (void *)victim, &back);
     }
@@ -121,8 +140,8 @@ static void _on_director(evutil_socket_t fd, short what, void *arg)
 static void _on_end(evutil_socket_t fd, short what, void *arg)
 {
     chaos.ending = true;
-    for (unsigned i = 0; i < SERVERS_PER_CLUSTER; i++)
-        servers_restart(i);
+    for (unsigned i = 0; i < SERVERS_PER_CLUSTER + REDIS_SHARDS; i++)
+        _restart(i);
 }
 
 static void _run(void)
@@ -134,9 +153,10 @@ static void _run(void)
     event_add(_tick, &tick);
     event_add(_director, &soon);
     event_base_once(chaos.base, -1, EV_TIMEOUT, _on_end, NULL, &end);
-    if (chaos.opt.http)
-        clients_open();
-    while ((!chaos.ending || !clients_done()) && !daemon_gone()) {
+    unsigned redis = chaos.opt.redis ? chaos.opt.connections / (1 + chaos.opt.http) : 0;
+    redis_clients_open(redis);
+    clients_open(chaos.opt.connections - redis);
+    while ((!chaos.ending || !clients_done() || !redis_clients_done()) && !daemon_gone()) {
         event_base_loop(chaos.base, EVLOOP_ONCE);
         if (chaos.ending && clock_ms() > chaos.started + chaos.opt.seconds * 1000 + QUIET_MS) {
             chaos_fail(NULL, "not all requests have an end");
@@ -147,12 +167,16 @@ static void _run(void)
     event_free(_director);
     if (chaos.opt.http)
         servers_close();
+    if (chaos.opt.redis)
+        redis_servers_close();
     peer_reap();
 }
 
 static void _print_outcomes(void)
 {
-    for (unsigned c = 0; c < _CLUSTER_MAX; c++)
+    if (chaos.opt.redis)
+        redis_clients_print();
+    for (unsigned c = 0; chaos.opt.http && c < _CLUSTER_MAX; c++)
         printf("%-6s  %llu answers, %llu errors, %llu ended, %llu unanswered, %llu abandoned\n",
                cluster_names[c], (unsigned long long)ledger_count(c, OUTCOME_ANSWER),
                (unsigned long long)ledger_count(c, OUTCOME_ERROR),
@@ -183,8 +207,12 @@ int main(int argc, char **argv)
     chaos.base = event_base_new();
     chaos.port = chaos_port();
     chaos.started = clock_ms();
+    for (unsigned i = 0; i < REDIS_CLUSTERS; i++)
+        chaos.redis_port[i] = chaos_port();
     if (chaos.opt.http)
         servers_open();
+    if (chaos.opt.redis)
+        redis_servers_open();
     int r = daemon_start();
     if (r)
         return r;

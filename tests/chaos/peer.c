@@ -1,7 +1,10 @@
 #include "peer.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +183,7 @@ static void _on_readable(evutil_socket_t fd, short what, void *arg)
     struct peer *p = arg;
     if (p->dead)
         return;
-    size_t room = p->read_piece && p->read_piece < sizeof(buf) ? p->read_piece : sizeof(buf);
+    size_t room = p->read_piece && p->received < p->read_fast ? p->read_piece : sizeof(buf);
     ssize_t n = recv(p->fd, buf, room, 0);
     if (n < 0 && errno == EAGAIN)
         return;
@@ -191,7 +194,7 @@ static void _on_readable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     p->received += (size_t)n;
-    if (p->read_piece) {
+    if (p->read_piece && p->received < p->read_fast) {
         event_del(&p->rev);
         _after(&p->rtimer, p->read_wait * 1000);
     }
@@ -205,9 +208,21 @@ static void _on_rtimer(evutil_socket_t fd, short what, void *arg)
         event_add(&p->rev, NULL);
 }
 
+void peer_read_slowly(struct peer *p, bool slowly)
+{
+    p->read_piece = 0;
+    if (!slowly)
+        return;
+    /* In pieces of any size, but not the whole of a large response in small ones. */
+    bool small = rng_chance(&p->rng, 50);
+    p->read_piece = small ? 1 + rng_below(&p->rng, 500) : 4000 + rng_below(&p->rng, 30000);
+    p->read_wait = 1 + rng_below(&p->rng, 10);
+    p->read_fast = p->received + (small ? 40ULL * p->read_piece : UINT32_MAX);
+}
+
 /* Life -------------------------------------------------------------------------------- */
 
-void peer_init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rng, bool connecting)
+static void _init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rng, bool connecting)
 {
     memset(p, 0, sizeof(*p));
     p->fd = fd;
@@ -222,6 +237,24 @@ void peer_init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rn
     event_assign(&p->wtimer, chaos.base, -1, 0, _on_wtimer, p);
     event_assign(&p->rtimer, chaos.base, -1, 0, _on_rtimer, p);
     event_add(connecting ? &p->wev : &p->rev, NULL);
+}
+
+void peer_init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rng)
+{
+    _init(p, fd, ops, rng, false);
+}
+
+void peer_connect(struct peer *p, uint16_t port, const struct peer_ops *ops, struct rng rng)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (fd < 0 || (connect(fd, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)) {
+        fprintf(stderr, "no connection to port %u: %s\n", port, strerror(errno));
+        abort();
+    }
+    _init(p, fd, ops, rng, true);
 }
 
 void peer_close(struct peer *p, bool reset)

@@ -57,12 +57,16 @@ struct peer {
     uint64_t pace_from;  /**< Where the present message begins. */
     uint32_t read_piece; /**< Bytes read at a time; 0: as many as there are. */
     uint32_t read_wait;  /**< Milliseconds between two such reads. */
+    uint64_t read_fast;  /**< From so many bytes received on it reads fast again. */
     bool connecting, waiting, dead, write_failed, shut;
     TAILQ_ENTRY(peer) grave;
 };
 
-/** Takes over `fd`, a non-blocking socket that is connected or (`connecting`) about to be. */
-void peer_init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rng, bool connecting);
+/** Takes over `fd`, a connected non-blocking socket. */
+void peer_init(struct peer *p, int fd, const struct peer_ops *ops, struct rng rng);
+
+/** Connects to a port on 127.0.0.1; a failure comes as the connection's end, with `connecting` set. */
+void peer_connect(struct peer *p, uint16_t port, const struct peer_ops *ops, struct rng rng);
 
 /** Appends bytes. */
 void peer_put(struct peer *p, const void *data, size_t len);
@@ -73,6 +77,9 @@ void peer_mark(struct peer *p, uint64_t at, enum peer_act act, uint32_t ms);
 
 /** From here on a new message, sent at this pace. */
 void peer_pace(struct peer *p, enum peer_pace pace);
+
+/** Reads a while slowly, or as fast as it can. */
+void peer_read_slowly(struct peer *p, bool slowly);
 
 /** Sends what can be sent; ends a pause. */
 void peer_go(struct peer *p);

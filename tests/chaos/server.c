@@ -1,26 +1,19 @@
 #include "server.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "ledger.h"
+#include "listen.h"
 #include "message.h"
 #include "peer.h"
 #include "response.h"
 
 struct server {
     enum cluster cluster;
-    uint16_t port;
-    int fd;
+    struct listening in;
     uint64_t accepted;
-    struct event ev;
     TAILQ_HEAD(, session) sessions;
 };
 
@@ -225,46 +218,23 @@ static void _release(struct peer *p)
 static const struct peer_ops _ops = {
     .input = _input, .ended = _ended, .acted = _acted, .drained = _drained, .release = _release};
 
-static void _on_accept(evutil_socket_t fd, short what, void *arg)
+static void _accept(void *arg, int fd)
 {
     struct server *v = arg;
-    int one = 1, c;
-    while ((c = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct session *s = calloc(1, sizeof(*s));
-        if (!s)
-            abort();
-        setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        s->server = v;
-        event_assign(&s->idle, chaos.base, -1, 0, _on_idle, s);
-        message_init(&s->in, false);
-        TAILQ_INSERT_TAIL(&v->sessions, s, link);
-        peer_init(&s->p, c, &_ops, rng_stream(chaos.opt.seed, v->port, v->accepted++), false);
-    }
-}
-
-static void _listen(struct server *v)
-{
-    int one = 1;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(v->port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    v->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    setsockopt(v->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (v->fd < 0 || bind(v->fd, (struct sockaddr *)&a, sizeof(a)) || listen(v->fd, 1024)) {
-        fprintf(stderr, "can not listen on port %u: %s\n", v->port, strerror(errno));
-        exit(1);
-    }
-    event_assign(&v->ev, chaos.base, v->fd, EV_READ | EV_PERSIST, _on_accept, v);
-    event_add(&v->ev, NULL);
+    struct session *s = calloc(1, sizeof(*s));
+    if (!s)
+        abort();
+    s->server = v;
+    event_assign(&s->idle, chaos.base, -1, 0, _on_idle, s);
+    message_init(&s->in, false);
+    TAILQ_INSERT_TAIL(&v->sessions, s, link);
+    peer_init(&s->p, fd, &_ops, rng_stream(chaos.opt.seed, v->in.port, v->accepted++));
 }
 
 static void _shut(struct server *v, bool reset)
 {
     struct session *s;
-    if (v->fd < 0)
-        return;
-    event_del(&v->ev);
-    close(v->fd);
-    v->fd = -1;
+    listening_close(&v->in);
     while ((s = TAILQ_FIRST(&v->sessions))) {
         if (s->r && reset)
             history_add(s->r->history, "server: killed");
@@ -278,9 +248,10 @@ void servers_open(void)
         for (unsigned i = 0; i < SERVERS_PER_CLUSTER; i++) {
             struct server *v = &_servers[c][i];
             v->cluster = c;
-            v->port = _ports[c][i] = chaos_port();
             TAILQ_INIT(&v->sessions);
-            _listen(v);
+            listening_init(&v->in, _accept, v);
+            listening_open(&v->in);
+            _ports[c][i] = v->in.port;
         }
     }
 }
@@ -293,11 +264,11 @@ const uint16_t *servers_ports(enum cluster c)
 bool servers_kill(unsigned index)
 {
     struct server *v = &_servers[CLUSTER_WILD][index];
-    if (v->fd < 0)
+    if (v->in.fd < 0)
         return false;
     _shut(v, true);
     chaos.down++;
-    history_add(&chaos.history, "server %u killed", v->port);
+    history_add(&chaos.history, "server %u killed", v->in.port);
     chaos_trouble(NULL);
     return true;
 }
@@ -305,11 +276,11 @@ bool servers_kill(unsigned index)
 void servers_restart(unsigned index)
 {
     struct server *v = &_servers[CLUSTER_WILD][index];
-    if (v->fd >= 0)
+    if (!v->in.port || v->in.fd >= 0)
         return;
-    _listen(v);
+    listening_open(&v->in);
     chaos.down--;
-    history_add(&chaos.history, "server %u restarted", v->port);
+    history_add(&chaos.history, "server %u restarted", v->in.port);
     chaos_trouble(NULL);
 }
 
