@@ -62,7 +62,7 @@ static void _write_config(struct rng *rng)
     fprintf(f, "datapath: { kernel: %s, promote_after: %u }\n", chaos.opt.kernel,
             rng ? 1 + rng_below(rng, 3) : 1);
     fprintf(f, "limits: { buffer: 256KiB }\n");
-    fprintf(f, "timeouts: { connect: 5s, header: 15s, body: 15s, idle: 60s, response: 8s, write: 20s, drain: "
+    fprintf(f, "timeouts: { connect: 5s, header: 15s, body: 15s, idle: 60s, response: 6s, write: 20s, drain: "
                "5s }\n");
     fprintf(f, "listeners:\n");
     if (chaos.opt.http)

@@ -57,7 +57,8 @@ struct redis_client {
     uint64_t number;
     unsigned slot;
     enum cluster cluster;
-    bool single, rude; /**< Sends one command at a time; leaves without a word. */
+    bool single, friendly; /**< One command at a time; such as the kernel path takes. */
+    bool rude;             /**< Leaves without a word. */
     struct rng rng;
     struct resp_reader in;
     struct key keys[KEYS];
@@ -156,12 +157,12 @@ static void _put_value(struct redis_client *c, unsigned slot)
 static void _command(struct redis_client *c)
 {
     static const char *const names[_VERB_MAX] = {"GET", "SET", "MGET", "INCR", "DEL"};
-    static const uint8_t often[_VERB_MAX] = {35, 30, 12, 15, 5};
+    static const uint8_t often[2][_VERB_MAX] = {{35, 30, 12, 15, 5}, {40, 35, 1, 15, 5}};
     struct command *m = &c->queue[c->n_queue++];
     char line[32];
     memset(m, 0, sizeof(*m));
     m->begun = clock_ms();
-    m->verb = rng_pick(&c->rng, often, _VERB_MAX);
+    m->verb = rng_pick(&c->rng, often[c->friendly], _VERB_MAX);
     m->n = m->verb == VERB_MGET ? 1 + rng_below(&c->rng, MGET_MAX) : 1;
     snprintf(line, sizeof(line), "*%u\r\n", 1 + m->n + (m->verb == VERB_SET));
     peer_puts(&c->p, line);
@@ -214,7 +215,7 @@ static void _commands(struct redis_client *c)
     uint64_t at = begin + 1 + rng_below(&c->rng, (uint32_t)(c->p.queued - begin));
     if (c->rude && rng_chance(&c->rng, 10))
         peer_mark(&c->p, at, rng_chance(&c->rng, 50) ? PEER_CLOSE : PEER_RESET, 0);
-    else if (rng_chance(&c->rng, 10))
+    else if (rng_chance(&c->rng, c->friendly ? 2 : 10))
         peer_mark(&c->p, at, PEER_PAUSE, 1 + rng_below(&c->rng, 100));
     if (!c->left && rng_chance(&c->rng, 30))
         peer_mark(&c->p, c->p.queued, PEER_SHUT, 0); /* Everything is answered all the same. */
@@ -392,6 +393,7 @@ static void _open(unsigned slot)
     c->rng = rng_stream(chaos.opt.seed, 'R', c->number);
     c->cluster = slot % 5 < 2 ? CLUSTER_CALM : CLUSTER_WILD;
     c->single = slot % 2;
+    c->friendly = slot % 4 == 1;
     c->rude = slot % 5 == 4 || (slot % 5 == 0 && rng_chance(&c->rng, 20));
     c->left = 1 + rng_below(&c->rng, 400);
     for (unsigned i = 0; i < KEYS; i++)
