@@ -8,7 +8,8 @@ void resp_put(struct resp_reader *r, const void *data, size_t len)
     if (r->off == r->len)
         r->off = r->len = 0;
     if (r->len + len > r->cap) {
-        memmove(r->data, r->data + r->off, r->len - r->off);
+        if (r->off)
+            memmove(r->data, r->data + r->off, r->len - r->off);
         r->len -= r->off;
         r->off = 0;
         while (r->len + len > r->cap)
