@@ -377,14 +377,26 @@ static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
             }
         }
     }
-    return false; /* A reload removed it: this exchange can finish, not be retried. */
+    return false;
+}
+
+/* A reload removed the endpoint: what has to be sent again goes where such a request goes now.
+ * @return false if that is nowhere. */
+static bool _adopt_route(struct exchange *x, const char *head, const struct http1_message *m)
+{
+    const struct conf_route *route = x->d->c.listener ? _route(x->d, head, m) : NULL;
+    if (!route || route->respond)
+        return false;
+    x->cluster = &x->runtime->clusters[route->cluster];
+    x->endpoint = runtime_pick(x->cluster);
+    return true;
 }
 
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
                                 const struct http1_message *m)
 {
     struct exchange *x = _new(d);
-    bool known = _adopt_cluster(x, u->c.endpoint);
+    bool known = _adopt_cluster(x, u->c.endpoint) || (m && _adopt_route(x, head, m));
     if (m)
         _describe(x, m);
     if (m && known && x->body == HTTP1_BODY_NONE)
