@@ -26,7 +26,7 @@
 
 static pid_t _pid;
 static bool _reported;
-static uint16_t _admin;
+static uint16_t _admin, _second;
 static unsigned _fds; /* After the start. */
 static char _dir[] = "/tmp/skein-chaos-XXXXXX";
 static char _file[64], _log[64];
@@ -43,9 +43,9 @@ static void _write_endpoints(FILE *f, const char *name, const char *policy, cons
                 rng ? 1 + rng_below(rng, 5) : 1);
 }
 
-static void _write_http(FILE *f, struct rng *rng)
+static void _write_http(FILE *f, const char *name, uint16_t port)
 {
-    fprintf(f, "  - name: http\n    address: \"127.0.0.1:%u\"\n    routes:\n", chaos.port);
+    fprintf(f, "  - name: %s\n    address: \"127.0.0.1:%u\"\n    routes:\n", name, port);
     for (unsigned c = 0; c < _CLUSTER_MAX; c++)
         fprintf(f, "      - { match: { path_prefix: \"/%s/\" }, cluster: %s }\n",
                 (const char *[]){"calm", "fickle", "wild"}[c], (const char *[]){"calm", "fickle", "wild"}[c]);
@@ -66,7 +66,9 @@ static void _write_config(struct rng *rng)
                "5s }\n");
     fprintf(f, "listeners:\n");
     if (chaos.opt.http)
-        _write_http(f, rng);
+        _write_http(f, "http", chaos.port);
+    if (chaos.opt.http && rng && rng_chance(rng, 50)) /* One that comes and goes. */
+        _write_http(f, "second", _second);
     if (chaos.opt.redis)
         redis_write_listeners(f);
     fprintf(f, "clusters:\n");
@@ -186,6 +188,7 @@ int daemon_start(void)
     snprintf(_file, sizeof(_file), "%s/skein.yaml", _dir);
     snprintf(_log, sizeof(_log), "%s/log", _dir);
     _admin = chaos_port();
+    _second = chaos_port();
     _write_config(NULL);
     _spawn();
     uint64_t end = clock_ms() + START_MS;

@@ -111,8 +111,9 @@ static void _restart(unsigned victim)
 
 static bool _kill(unsigned victim)
 {
-    return victim < SERVERS_PER_CLUSTER ? servers_kill(victim)
-                                        : redis_servers_kill(victim - SERVERS_PER_CLUSTER);
+    bool dead = rng_chance(&_rng, 70);
+    return victim < SERVERS_PER_CLUSTER ? servers_kill(victim, dead)
+                                        : redis_servers_kill(victim - SERVERS_PER_CLUSTER, dead);
 }
 
 static void _on_restart(evutil_socket_t fd, short what, void *arg)
@@ -140,6 +141,7 @@ static void _on_director(evutil_socket_t fd, short what, void *arg)
 static void _on_end(evutil_socket_t fd, short what, void *arg)
 {
     chaos.ending = true;
+    daemon_reload(NULL);
     for (unsigned i = 0; i < SERVERS_PER_CLUSTER + REDIS_SHARDS; i++)
         _restart(i);
 }

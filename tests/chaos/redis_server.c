@@ -271,14 +271,17 @@ void redis_servers_close(void)
     redis_store_free();
 }
 
-bool redis_servers_kill(unsigned index)
+bool redis_servers_kill(unsigned index, bool dead)
 {
     struct shard *d = &_shards[1][index];
     if (d->in.fd < 0)
         return false;
-    _shut(d, true);
+    if (dead)
+        _shut(d, true);
+    else
+        listening_close(&d->in);
     chaos.down++;
-    history_add(&chaos.history, "redis-server %u killed", d->in.port);
+    history_add(&chaos.history, "redis-server %u %s", d->in.port, dead ? "killed" : "refuses connections");
     chaos_trouble(NULL);
     return true;
 }

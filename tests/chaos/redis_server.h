@@ -16,7 +16,7 @@ void redis_servers_open(void);
 void redis_servers_close(void);
 
 /** As those for HTTP, of the wild cluster. What is stored survives. */
-bool redis_servers_kill(unsigned index);
+bool redis_servers_kill(unsigned index, bool dead);
 void redis_servers_restart(unsigned index);
 
 /** Their part of the configuration. */

@@ -261,14 +261,17 @@ const uint16_t *servers_ports(enum cluster c)
     return _ports[c];
 }
 
-bool servers_kill(unsigned index)
+bool servers_kill(unsigned index, bool dead)
 {
     struct server *v = &_servers[CLUSTER_WILD][index];
     if (v->in.fd < 0)
         return false;
-    _shut(v, true);
+    if (dead)
+        _shut(v, true);
+    else
+        listening_close(&v->in);
     chaos.down++;
-    history_add(&chaos.history, "server %u killed", v->in.port);
+    history_add(&chaos.history, "server %u %s", v->in.port, dead ? "killed" : "refuses connections");
     chaos_trouble(NULL);
     return true;
 }

@@ -11,9 +11,10 @@ void servers_open(void);
 /** @return Ports of a cluster's servers. */
 const uint16_t *servers_ports(enum cluster c);
 
-/** Kills a server of the wild cluster: its connections are reset, its port is closed.
+/** Closes the port of a server of the wild cluster.
+ * @param dead Whether its connections are reset too.
  * @return false if it is closed already. */
-bool servers_kill(unsigned index);
+bool servers_kill(unsigned index, bool dead);
 
 /** Opens the port of a killed server again. */
 void servers_restart(unsigned index);
