@@ -117,6 +117,19 @@ void exchange_cancel(struct exchange *x)
     conn_close(&d->c, true);
 }
 
+void exchange_truncated(struct exchange *x)
+{
+    struct downstream *d = x->d;
+    if (x->started) {
+        exchange_cancel(x);
+        return;
+    }
+    upstream_drop(x);
+    exchange_free(d->c.worker, x);
+    d->x = NULL;
+    conn_finish(&d->c, false);
+}
+
 void exchange_done(struct exchange *x)
 {
     bool rest = x->state == EXCHANGE_REQUEST;

@@ -138,6 +138,10 @@ void exchange_fail(struct exchange *x, unsigned status, const char *why);
 /** The client is gone or broke the protocol: nothing more can be delivered. */
 void exchange_cancel(struct exchange *x);
 
+/** The client has ended inside its request, which is never completed upstream. What is left of earlier
+ * responses is still sent. */
+void exchange_truncated(struct exchange *x);
+
 /** The response is complete. */
 void exchange_done(struct exchange *x);
 
