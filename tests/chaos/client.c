@@ -25,6 +25,7 @@ struct client {
     struct response expected;   /**< To the first of the queue, once its head is here. */
     unsigned arrival;           /**< That the answer names; 0: it is skein's own. */
     bool head_seen, damaged;
+    uint64_t shut_at;  /**< Half-close then. */
     uint64_t reset_at; /**< Reset when so many bytes of responses are read. */
     struct event think;
     struct history *history;
@@ -97,6 +98,8 @@ static void _request(struct client *c)
     request_put(r, &c->rng, &c->p);
     if (r->fault == CLIENT_READ_RESET)
         c->reset_at = c->p.received + 1 + rng_below(&c->rng, 3000);
+    if (r->fault == CLIENT_READ_SHUT)
+        c->shut_at = c->p.received + 1 + rng_below(&c->rng, rng_chance(&c->rng, 50) ? 300 : 200000);
     if (last && !r->fault && !r->http10 && c->who.rude && rng_chance(&c->rng, 40)) {
         struct record *g = _new_record(c);
         g->fault = CLIENT_GARBAGE;
@@ -112,7 +115,7 @@ static void _requests(struct client *c)
         n = 2 + rng_below(&c->rng, PIPELINE_MAX - 1);
     for (; n && c->left; n--)
         _request(c);
-    peer_read_slowly(&c->p, rng_chance(&c->rng, 5));
+    peer_read_slowly(&c->p, rng_chance(&c->rng, c->shut_at ? 60 : 5));
     peer_go(&c->p);
 }
 
@@ -246,6 +249,11 @@ static void _input(struct peer *p, const uint8_t *data, size_t len)
             _on_head(c, r);
         if (c->in.state == MESSAGE_DONE)
             _on_response(c);
+    }
+    if (!p->dead && c->shut_at && p->received >= c->shut_at) {
+        c->shut_at = 0;
+        peer_mark(p, p->queued, PEER_SHUT, 0);
+        peer_go(p);
     }
     if (!p->dead && c->reset_at && p->received >= c->reset_at) {
         history_add(c->history, "resets inside a response");

@@ -21,6 +21,7 @@ enum client_fault {
     CLIENT_LEAVE_RESET,
     CLIENT_READ_RESET, /**< Resets inside the response. */
     CLIENT_HALF_CLOSE, /**< Legal: half-closes behind its request, and gets its response. */
+    CLIENT_READ_SHUT,  /**< Legal: half-closes inside the response, and gets the rest. */
     _CLIENT_FAULT_MAX,
 };
 

@@ -62,6 +62,12 @@ static bool _parse(int argc, char **argv)
 
 static void _kmsg_open(void)
 {
+    /* What the kernel warns of only once after a start is to be told again. */
+    int again = open("/sys/kernel/debug/clear_warn_once", O_WRONLY | O_CLOEXEC);
+    if (again < 0 || write(again, "1", 1) != 1)
+        printf("the kernel does not repeat warnings (%s): one from before hides them\n", strerror(errno));
+    if (again >= 0)
+        close(again);
     _kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (_kmsg < 0 || lseek(_kmsg, 0, SEEK_END) < 0)
         printf("the kernel's log can not be read (%s): its warnings are not checked\n", strerror(errno));

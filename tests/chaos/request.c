@@ -33,8 +33,8 @@ void request_plan(struct record *r, const struct persona *who, struct rng *rng, 
     }
     if (last && who->rude)
         _plan_fault(r, rng);
-    else if (last && rng_chance(rng, 20))
-        r->fault = CLIENT_HALF_CLOSE;
+    else if (last && rng_chance(rng, 30))
+        r->fault = rng_chance(rng, 50) ? CLIENT_HALF_CLOSE : CLIENT_READ_SHUT;
 }
 
 static void _put_chunks(const struct record *r, struct rng *rng, struct peer *p)
