@@ -126,11 +126,11 @@ static void _eof(struct conn *c)
     struct downstream *d = downstream_of(c);
     struct exchange *x = d->x;
     if (!x) {
-        conn_close(c, false);
+        conn_finish(c, false); /* Of the last response something may be left to send. */
     } else if (x->state == EXCHANGE_TUNNEL) {
         tunnel_eof(x, false);
     } else if (x->state == EXCHANGE_REQUEST) {
-        exchange_cancel(x, FAULT_CLIENT_CLOSED); /* Truncated request: never completed upstream. */
+        exchange_truncated(x);
     }
     /* A half-closed client that asked for something still gets it. */
 }
@@ -315,5 +315,5 @@ void downstream_next(struct downstream *d, bool close, bool linger)
     else if (!d->x)
         conn_finish(c, false);
     else if (d->x->state == EXCHANGE_REQUEST && !conn_pending(c))
-        exchange_cancel(d->x, FAULT_CLIENT_CLOSED); /* Truncated: the rest will not come. */
+        exchange_truncated(d->x);
 }

@@ -104,7 +104,7 @@ void exchange_fail(struct exchange *x, enum fault f, const char *why)
     }
     /* A client that counts bytes or chunks sees what is missing; one that waits for the
      * end of the connection must not take FIN for it. */
-    bool by_close = x->resp_body == HTTP1_BODY_CLOSE && !x->resp_encode;
+    bool by_close = x->resp_body != HTTP1_BODY_LENGTH && !x->resp_encode;
     exchange_free(d->c.worker, x);
     d->x = NULL;
     if (by_close)
@@ -121,6 +121,20 @@ void exchange_cancel(struct exchange *x, enum fault f)
     exchange_free(d->c.worker, x);
     d->x = NULL;
     conn_close(&d->c, true);
+}
+
+void exchange_truncated(struct exchange *x)
+{
+    struct downstream *d = x->d;
+    if (x->started) {
+        exchange_cancel(x, FAULT_CLIENT_CLOSED);
+        return;
+    }
+    downstream_fault(d, FAULT_CLIENT_CLOSED, "truncated request");
+    upstream_drop(x);
+    exchange_free(d->c.worker, x);
+    d->x = NULL;
+    conn_finish(&d->c, false);
 }
 
 void exchange_done(struct exchange *x)
@@ -418,14 +432,26 @@ static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
             }
         }
     }
-    return false; /* A reload removed it: this exchange can finish, not be retried. */
+    return false;
+}
+
+/* A reload removed the endpoint: what has to be sent again goes where such a request goes now.
+ * @return false if that is nowhere. */
+static bool _adopt_route(struct exchange *x, const char *head, const struct http1_message *m)
+{
+    const struct conf_route *route = x->d->c.listener ? _route(x->d, head, m) : NULL;
+    if (!route || route->respond)
+        return false;
+    x->cluster = &x->runtime->clusters[route->cluster];
+    x->endpoint = runtime_pick(x->cluster);
+    return true;
 }
 
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
                                 struct http1_message *m, const char *body, size_t body_len)
 {
     struct exchange *x = _new(d);
-    bool known = _adopt_cluster(x, u->c.endpoint);
+    bool known = _adopt_cluster(x, u->c.endpoint) || (m && _adopt_route(x, head, m));
     if (m)
         _describe(x, m);
     if (m && known && body && _write_head(x, head, m))

@@ -156,6 +156,10 @@ void exchange_fail(struct exchange *x, enum fault f, const char *why);
 /** The client is gone, or nothing more can be delivered to it: ends both connections. */
 void exchange_cancel(struct exchange *x, enum fault f);
 
+/** The client has ended inside its request, which is never completed upstream. What is left of earlier
+ * responses is still sent. */
+void exchange_truncated(struct exchange *x);
+
 /** The response is complete. */
 void exchange_done(struct exchange *x);
 

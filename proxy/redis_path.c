@@ -143,6 +143,7 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
     /* Programs frame no other command while the lease lasts. */
     const char *head = (const char *)ds->window.bytes;
     struct redis_request *r = redis_request_new(cl, NULL);
+    d->ops->clock(d); /* Until now the kernel path was watched. */
     redis_shard_own(u, cl, REDIS_PIN_ADOPTED);
     cl->alone = true;
     redis_upstream_adopt(u, r);

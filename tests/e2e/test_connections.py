@@ -193,6 +193,36 @@ class HalfCloseTest(ProxyTest):
                 responses = client.read_all_responses()
                 self.assertEqual([response.body for response in responses], [b"origin /x"] * 5)
 
+    def half_closes_while_reading(self, size, way, rest=b""):
+        body, path = pattern(size), "/" + unique("read")
+        self.origin.on(path, answer(body))
+        client = self.connect(rcvbuf=4096)
+        if way == "later":
+            self.warm(client)
+        client.send(make_request("GET", path) + rest)
+        self.origin.wait_request(path)
+        self.fence()
+        client.half_close()
+        self.fence()
+        self.assertEqual(client.read_response().body, body)
+        self.assertEqual(client.read_to_end(), b"")
+        self.assertEqual(client.ended, "fin")
+
+    def test_fin_while_the_response_is_read(self):
+        """Of some size all is sent but what skein holds itself."""
+        for way in ("first", "later"):
+            for size in range(1 << 17, 1 << 20, 40000):
+                with self.subTest(way=way, size=size):
+                    self.half_closes_while_reading(size, way)
+
+    def test_fin_inside_a_request_behind_a_whole_one(self):
+        """What was asked for is still answered."""
+        cut = b"POST /cut HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n12345"
+        for way in ("first", "later"):
+            for size in (100, 1 << 20):
+                with self.subTest(way=way, size=size):
+                    self.half_closes_while_reading(size, way, cut)
+
     def test_fin_on_an_idle_connection(self):
         for way in ("first", "later"):
             with self.subTest(way=way):

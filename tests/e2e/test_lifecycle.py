@@ -222,6 +222,31 @@ class ReloadTest(OwnSkeinTest):
         for client in clients:
             self.assertEqual(client.read_response().body, b"0123456789")
 
+    def test_sent_again_after_its_endpoint_was_removed(self):
+        """A server that closes an idle connection costs no GET, whatever is reloaded meanwhile."""
+        go, path, other = threading.Event(), "/" + unique("removed"), Origin("other")
+
+        def script(conn, request):
+            if request.seq > 1 and not go.is_set():
+                go.wait(harness.DEADLINE)
+                conn.finish()  # as if it had closed before the request came
+            else:
+                conn.send(reply(b"again"))
+        self.origin.on(path, script)
+        other.on(path, script)
+        try:
+            config = self.with_answer("new")
+            config["clusters"][0]["endpoints"] = [{"address": hostport(other.address)}]
+            client = self.warm()
+            client.send(make_request("GET", path))
+            self.origin.wait_request(path)
+            self.skein.reload(config)
+            wait_for(lambda: self.asks("/version", b"new"), "the new configuration")
+            go.set()
+            self.assertEqual(client.read_response().body, b"again")
+        finally:
+            other.close()
+
     def test_under_load(self):
         """Reloads cost no request; clients may be asked to reconnect, between messages."""
         stop, wrong, done = threading.Event(), [], [0]

@@ -437,6 +437,19 @@ class DeathTest(KernelTest):
         self.assertEqual(client.read().value, self.key)
         self.assertEqual(client.read_to_end(), b"")
 
+    def test_kept_after_a_fallback(self):
+        """The clock by which the kernel path is watched ends with it: nobody asked for a limit."""
+        def close(wire, args):
+            type(self).answer = staticmethod(self.echo)
+            wire.sock.close()
+        client = self.lying(close)
+        self.assertEqual(client.call("GET", self.key), self.key)  # sent again, by userspace
+        client.sock.settimeout(2)
+        with self.assertRaises((TimeoutError, socket.timeout)):
+            client.sock.recv(1)
+        client.sock.settimeout(DEADLINE)
+        self.assertEqual(client.call("GET", self.key), self.key)
+
     def test_never_answers(self):
         client = self.lying(lambda wire, args: None)
         since = time.monotonic()

@@ -173,7 +173,7 @@ class ResetAfterResponseTest(ProxyTest):
 
 
 class BrokenBodyTest(ProxyTest):
-    def broken(self, data, end, way):
+    def broken(self, data, end, way, version=b"1.1"):
         path = "/" + unique("broken")
 
         def script(conn, request):
@@ -185,7 +185,8 @@ class BrokenBodyTest(ProxyTest):
                 conn.finish()
         go = threading.Event()
         self.origin.on(path, script)
-        client = self.send_by(way, make_request("GET", path))
+        request = make_request("GET", path).replace(b"HTTP/1.1", b"HTTP/" + version)
+        client = self.send_by(way, request)
         head = client.read_head()  # what came before the end has been forwarded
         self.assertEqual(head.status, 200)
         go.set()
@@ -204,6 +205,15 @@ class BrokenBodyTest(ProxyTest):
                 for end in ("fin", "reset"):
                     with self.subTest(case=name, way=way, end=end):
                         self.broken(data, end, way)
+
+    def test_aborted_chunks_are_not_complete_for_http_1_0(self):
+        # To such a client FIN would be the end of the body.
+        data = reply(fields=[("Transfer-Encoding", "chunked")], length=False) + b"3\r\nabc\r\n"
+        for rest in (b"", b"a\r\nabc", b"0\r\n"):
+            for way in ("first", "later"):
+                for end in ("fin", "reset"):
+                    with self.subTest(rest=rest, way=way, end=end):
+                        self.broken(data + rest, end, way, b"1.0")
 
     def test_reset_of_a_close_delimited_body(self):
         for way in ("first", "later"):
