@@ -1,6 +1,7 @@
 /* Requests: downstream socket -> leased upstream socket. */
 #pragma once
 
+#include "balance.h"
 #include "redis.h"
 #include "route.h"
 
@@ -14,7 +15,6 @@ static __always_inline int over_limit(const struct slot *s, const struct kernel_
  * @return HTTP1_OK, with `total` set and endpoint + 1 in `picked`, or why not. */
 static __always_inline int http_request(struct slot *s, __u32 n)
 {
-    __u32 endpoint;
     int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
     if (reason != HTTP1_OK)
         return reason;
@@ -25,10 +25,7 @@ static __always_inline int http_request(struct slot *s, __u32 n)
     if (over_limit(s, l))
         return FALLBACK_LIMIT;
     __u32 cluster = route(s, l);
-    if (cluster == CLUSTER_USERSPACE || pick_endpoint(cluster, &endpoint))
-        return FALLBACK_NO_ROUTE;
-    s->picked = endpoint + 1;
-    return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+    return cluster == CLUSTER_USERSPACE ? FALLBACK_NO_ROUTE : balance(s, cluster);
 }
 
 static __always_inline __u32 at_most(__u32 avail, __u64 len)
@@ -148,6 +145,7 @@ static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, _
 static __always_inline int request_give_back(struct slot *s, struct slot *u, __u64 old, __u32 reason,
                                              struct listener_counters *c)
 {
+    uncount(u);
     lease_clear(u);
     pool_push(u);
     return pass(s, old, reason, c);
@@ -158,7 +156,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    __u32 uref = pool_lease(endpoint, s->pool, ref);
+    __u32 uref = pool_lease(endpoint, s->pool, ref, s->counted);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
     struct slot *u = slot_at(uref);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "http.h"
 #include "kpath.h"
 #include "log.h"
@@ -157,6 +158,13 @@ static void _send(struct exchange *x, const char *data, size_t len)
         conn_put(&x->u->c, data, len);
 }
 
+void exchange_endpoint_failed(struct exchange *x, const char *why)
+{
+    struct worker *w = x->d->c.worker;
+    if (x->endpoint && endpoint_failed(x->endpoint->id, &x->cluster->conf->ejection, why))
+        stat_add(&w->stats.endpoints[x->endpoint->id].ejections, 1);
+}
+
 /* Connects, or takes an idle connection, and sends what has come so far. */
 static int _dispatch(struct exchange *x, bool fresh)
 {
@@ -166,16 +174,29 @@ static int _dispatch(struct exchange *x, bool fresh)
     return r;
 }
 
+/* Goes on to an endpoint that was not tried. @return false if there is none. */
+static bool _next_endpoint(struct exchange *x)
+{
+    struct balance_request *b = &x->balance;
+    if (b->n_tried < BALANCE_TRIED_MAX)
+        b->tried[b->n_tried++] = x->endpoint->id;
+    const struct rt_endpoint *next = balance_pick(x->cluster, b);
+    if (next)
+        x->endpoint = next;
+    return next;
+}
+
 static void _connect_failed(struct exchange *x, int err)
 {
     struct worker *w = x->d->c.worker;
     stat_add(&w->stats.endpoints[x->endpoint->id].connect_failures, 1);
+    exchange_endpoint_failed(x, strerror(err));
     upstream_drop(x);
-    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT) {
-        x->endpoint = runtime_pick(x->cluster);
+    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT && _next_endpoint(x)) {
         err = -_dispatch(x, true);
         if (!err)
             return;
+        exchange_endpoint_failed(x, strerror(err));
     }
     exchange_fail(x, err == ETIMEDOUT ? 504 : 503, strerror(err));
 }
@@ -198,7 +219,9 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
             _connect_failed(x, -r);
         return;
     }
-    exchange_fail(x, 502, err ? strerror(err) : "upstream closed before its response");
+    const char *why = err ? strerror(err) : "upstream closed before its response";
+    exchange_endpoint_failed(x, why);
+    exchange_fail(x, 502, why);
 }
 
 static void _request_complete(struct exchange *x)
@@ -311,20 +334,26 @@ static bool _write_head(struct exchange *x, const char *head, const struct http1
     return x->replayable;
 }
 
-/* The endpoint that the kernel path chose, if the cluster has it, or the next one. */
-static const struct rt_endpoint *_endpoint(struct rt_cluster *c, uint32_t picked)
+/* The endpoint that the kernel path chose, if the cluster has it and it is in use, or another choice. */
+static const struct rt_endpoint *_endpoint(const struct exchange *x, uint32_t picked)
 {
+    struct rt_cluster *c = x->cluster;
     for (size_t i = 0; picked && i < c->conf->n_endpoints; i++) {
-        if (c->endpoints[i].id == picked - 1)
+        if (c->endpoints[i].id == picked - 1 && balance_in_use(&c->endpoints[i]))
             return &c->endpoints[i];
     }
-    return runtime_pick(c);
+    return balance_pick(c, &x->balance);
 }
 
 static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m, uint32_t picked)
 {
-    x->endpoint = _endpoint(x->cluster, picked);
+    balance_hash_request(x->cluster, &x->d->c, head, m, &x->balance);
+    x->endpoint = _endpoint(x, picked);
     x->want_donate = picked != 0;
+    if (!x->endpoint) {
+        exchange_fail(x, 503, "all endpoints are draining");
+        return;
+    }
     if (!_write_head(x, head, m)) {
         exchange_fail(x, 431, "request head grew over the limit");
         return;
@@ -387,6 +416,8 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
     bool known = _adopt_cluster(x, u->c.endpoint);
     if (m)
         _describe(x, m);
+    if (m && known)
+        balance_hash_request(x->cluster, &d->c, head, m, &x->balance);
     if (m && known && x->body == HTTP1_BODY_NONE)
         _write_head(x, head, m);
     x->want_donate = true;

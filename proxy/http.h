@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "balance.h"
 #include "conn.h"
 #include "parsers/http1_chunked.h"
 #include "parsers/http1_message.h"
@@ -70,7 +71,8 @@ struct exchange {
     size_t replay_cap;
     bool replayable;
     bool retried;
-    uint8_t connects; /**< Connections tried. */
+    uint8_t connects;               /**< Connections tried. */
+    struct balance_request balance; /**< What its endpoint depends on. */
 
     /* Response. */
     bool head_done;
@@ -131,6 +133,10 @@ size_t exchange_request_body(struct exchange *x, const char *data, size_t len);
 /** An upstream connection for the exchange is connected / has failed. */
 void exchange_upstream_failed(struct exchange *x, int err, bool connecting);
 
+/** Its endpoint could not be reached, did not answer in time or broke the connection; the exchange goes
+ * on. */
+void exchange_endpoint_failed(struct exchange *x, const char *why);
+
 /** Ends the exchange with an own error answer, or, when the response has begun, by
  * aborting the client. Destroys the upstream connection. */
 void exchange_fail(struct exchange *x, unsigned status, const char *why);
@@ -187,6 +193,9 @@ void upstream_release(struct exchange *x);
 
 /** Binds a connection that was idle. */
 void upstream_bind(struct exchange *x, struct upstream *u);
+
+/** Separates the exchange from its upstream connection, which it has. */
+struct upstream *upstream_unbind(struct exchange *x);
 
 /** Puts an unbound, open connection into the worker's idle list (or closes it). */
 void upstream_park(struct upstream *u);

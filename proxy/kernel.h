@@ -29,6 +29,9 @@ void kernel_close(struct kpath **k);
  * `k` may be NULL. */
 void kernel_publish(struct kpath *k, struct runtime *rt);
 
+/** Makes the programs' maps the place of all endpoints' state and load; `k` may be NULL. */
+void kernel_share_endpoints(struct kpath *k);
+
 /** Prints what this kernel offers. @return 0 if the kernel path is usable. */
 int kernel_probe(FILE *out);
 

@@ -84,7 +84,7 @@ static int _put_routes(struct kpath *k)
                                 .header_count = 100,
                                 .target_bytes = HTTP1_WINDOW,
                                 .buffer = 65536};
-    k->clusters[0].endpoint[0] = 0;
+    k->clusters[0].place[0] = balance_place(0, 1);
     k->clusters[0].position = 0;
     k->clusters[0].len = 1;
     return kernel_put(k->skel->maps.listeners, &zero, &l);

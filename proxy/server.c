@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "endpoint.h"
 #include "kernel.h"
 #include "listen.h"
 #include "log.h"
@@ -159,6 +160,7 @@ static void _reload(struct server *s)
         return;
     }
     kernel_publish(s->kpath, rt);
+    endpoint_configure(rt);
     _close_sockets(s->sockets, s->n_sockets);
     s->sockets = sockets;
     s->n_sockets = conf->n_listeners * s->n_workers;
@@ -254,7 +256,9 @@ static int _start(struct server *s, struct conf *conf)
         return 1;
     }
     kernel_publish(s->kpath, s->runtime);
-    if (_catch_signals(s) || admin_start(s->admin, s, s->base)) {
+    kernel_share_endpoints(s->kpath);
+    endpoint_configure(s->runtime);
+    if (_catch_signals(s) || admin_start(s->admin, s, s->base) || endpoint_start(s->base)) {
         log_error("out of memory");
         return 1;
     }
@@ -281,6 +285,8 @@ static void _free(struct server *s)
             event_free(s->signals[i]);
     }
     _close_sockets(s->sockets, s->n_sockets);
+    endpoint_start(NULL);
+    endpoint_share(NULL, NULL);
     kernel_close(&s->kpath);
     runtime_unref(&s->runtime);
     event_base_free(s->base);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "http.h"
 #include "kpath.h"
 #include "worker.h"
@@ -133,6 +134,7 @@ static void _expired(struct conn *c)
     } else if (x->state == EXCHANGE_TUNNEL) {
         exchange_cancel(x);
     } else {
+        exchange_endpoint_failed(x, "response timeout");
         exchange_fail(x, 504, "upstream timeout");
     }
 }
@@ -176,10 +178,19 @@ static const struct conn_ops _ops = {
     .park = _park,
 };
 
+/* The request that was outstanding on the connection is over. */
+static void _uncount(struct upstream *u)
+{
+    if (u->c.counted)
+        endpoint_uncount(u->c.endpoint);
+    u->c.counted = false;
+}
+
 static void _release(struct conn *c)
 {
     struct upstream *u = upstream_of(c);
     struct worker *w = c->worker;
+    _uncount(u);
     stat_add(&w->stats.endpoints[u->c.endpoint].active, -1);
     free(u);
     worker_conn_gone(w);
@@ -209,9 +220,22 @@ void upstream_bind(struct exchange *x, struct upstream *u)
     x->u = u;
 }
 
+struct upstream *upstream_unbind(struct exchange *x)
+{
+    struct upstream *u = x->u;
+    x->u = NULL;
+    u->x = NULL;
+    _uncount(u);
+    return u;
+}
+
 static void _bind(struct exchange *x, struct upstream *u)
 {
     upstream_bind(x, u);
+    if (x->cluster->conf->lb_policy == CONF_LEAST_REQUEST) {
+        u->c.counted = true;
+        endpoint_count(u->c.endpoint);
+    }
     stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
 }
 
@@ -262,12 +286,8 @@ int upstream_get(struct exchange *x, bool fresh)
 
 void upstream_drop(struct exchange *x)
 {
-    struct upstream *u = x->u;
-    if (!u)
-        return;
-    x->u = NULL;
-    u->x = NULL;
-    _destroy(u);
+    if (x->u)
+        _destroy(upstream_unbind(x));
 }
 
 void upstream_park(struct upstream *u)
@@ -290,10 +310,8 @@ void upstream_park(struct upstream *u)
 
 void upstream_release(struct exchange *x)
 {
-    struct upstream *u = x->u;
     bool donate = x->want_donate;
-    x->u = NULL;
-    u->x = NULL;
+    struct upstream *u = upstream_unbind(x);
     if (u->c.dead)
         return;
     struct worker *w = u->c.worker;

@@ -43,6 +43,7 @@
 #include <stddef.h>
 #endif
 
+#include "parsers/http1_find.h"
 #include "parsers/http1_framer.h"
 #include "parsers/http1_scan.h"
 #include "parsers/resp_scan.h"
@@ -164,6 +165,7 @@ struct slot {
     __u32 parsed_seq; /**< where strparser is, */
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
+    __u32 source;     /**< Downstream: hash of the client's address. */
     __u32 slice_len;
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
     __u8 protocol;    /**< enum slot_protocol */
@@ -173,12 +175,15 @@ struct slot {
     __u8 responding; /**< Upstream: the response's head was redirected. */
     __u8 early;      /**< Upstream: it sent something before it had the request. */
     __u8 aborted;    /**< Beyond help: to be reset. */
+    __u8 counted;    /**< Downstream: the request at hand counts in the load of its endpoint. Upstream:
+                      * the outstanding request does. */
     union {
         struct http1_head head; /**< Of the last head framed. */
         struct resp_frame frame;
     };
     union {
         struct http1_scan scan;
+        struct http1_find find;
         struct resp_scan_state resp;
         struct redis_name name;
         struct redis_tag tag;
