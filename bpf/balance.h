@@ -28,22 +28,23 @@ __attribute__((noinline)) __u32 balance_draw(__u32 cluster, __u32 by_chance)
     return 0;
 }
 
-/** The lighter of two endpoints drawn by chance. A function of its own for the verifier.
+/** The lighter of two different endpoints drawn by chance. A function of its own for the verifier.
  * @return A place; 0 if none was found. */
 __attribute__((noinline)) __u32 balance_least(__u32 cluster)
 {
     struct kernel_cluster *c = bpf_map_lookup_elem(&clusters, &cluster);
-    __u32 first = 0;
+    __u32 first = 0, from = 0, others;
     __u64 first_load = 0;
     if (!c || !c->len)
         return 0;
+    others = c->len;
     for (int i = 0; i < BALANCE_TRIES; i++) {
-        __u32 at = bpf_get_prandom_u32() % c->len;
+        __u32 at = (from + bpf_get_prandom_u32() % others) % c->len;
         if (at >= SCHEDULE_MAX)
             return 0;
         __u32 place = c->place[at], endpoint = place_endpoint(place);
         struct endpoint_load *l = bpf_map_lookup_elem(&endpoint_load, &endpoint);
-        if (!l || place == first || !in_use(endpoint))
+        if (!l || !in_use(endpoint))
             continue;
         __u64 load = *(volatile __u64 *)&l->outstanding;
         if (first)
@@ -51,6 +52,10 @@ __attribute__((noinline)) __u32 balance_least(__u32 cluster)
                                                                                                : first;
         first = place;
         first_load = load;
+        from = at + 1;
+        others = c->len - 1;
+        if (!others)
+            break;
     }
     return first;
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "endpoint.h"
 #include "http.h"
 #include "kpath.h"
 #include "log.h"
@@ -158,13 +157,6 @@ static void _send(struct exchange *x, const char *data, size_t len)
         conn_put(&x->u->c, data, len);
 }
 
-void exchange_endpoint_failed(struct exchange *x, const char *why)
-{
-    struct worker *w = x->d->c.worker;
-    if (x->endpoint && endpoint_failed(x->endpoint->id, &x->cluster->conf->ejection, why))
-        stat_add(&w->stats.endpoints[x->endpoint->id].ejections, 1);
-}
-
 /* Connects, or takes an idle connection, and sends what has come so far. */
 static int _dispatch(struct exchange *x, bool fresh)
 {
@@ -174,25 +166,13 @@ static int _dispatch(struct exchange *x, bool fresh)
     return r;
 }
 
-/* Goes on to an endpoint that was not tried. @return false if there is none. */
-static bool _next_endpoint(struct exchange *x)
-{
-    struct balance_request *b = &x->balance;
-    if (b->n_tried < BALANCE_TRIED_MAX)
-        b->tried[b->n_tried++] = x->endpoint->id;
-    const struct rt_endpoint *next = balance_pick(x->cluster, b);
-    if (next)
-        x->endpoint = next;
-    return next;
-}
-
 static void _connect_failed(struct exchange *x, int err)
 {
     struct worker *w = x->d->c.worker;
     stat_add(&w->stats.endpoints[x->endpoint->id].connect_failures, 1);
     exchange_endpoint_failed(x, strerror(err));
     upstream_drop(x);
-    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT && _next_endpoint(x)) {
+    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT && exchange_next_endpoint(x)) {
         err = -_dispatch(x, true);
         if (!err)
             return;
@@ -214,6 +194,8 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
         x->retried = true;
         stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
         upstream_drop(x);
+        if (!balance_in_use(x->endpoint))
+            exchange_next_endpoint(x);
         int r = _dispatch(x, true);
         if (r)
             _connect_failed(x, -r);
@@ -334,21 +316,10 @@ static bool _write_head(struct exchange *x, const char *head, const struct http1
     return x->replayable;
 }
 
-/* The endpoint that the kernel path chose, if the cluster has it and it is in use, or another choice. */
-static const struct rt_endpoint *_endpoint(const struct exchange *x, uint32_t picked)
-{
-    struct rt_cluster *c = x->cluster;
-    for (size_t i = 0; picked && i < c->conf->n_endpoints; i++) {
-        if (c->endpoints[i].id == picked - 1 && balance_in_use(&c->endpoints[i]))
-            return &c->endpoints[i];
-    }
-    return balance_pick(c, &x->balance);
-}
-
 static void _begin_proxy(struct exchange *x, const char *head, const struct http1_message *m, uint32_t picked)
 {
     balance_hash_request(x->cluster, &x->d->c, head, m, &x->balance);
-    x->endpoint = _endpoint(x, picked);
+    x->endpoint = exchange_choose_endpoint(x, picked);
     x->want_donate = picked != 0;
     if (!x->endpoint) {
         exchange_fail(x, 503, "all endpoints are draining");
@@ -394,26 +365,11 @@ static void _describe(struct exchange *x, const struct http1_message *m)
         http1_chunked_init(&x->chunked);
 }
 
-static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
-{
-    for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {
-        struct rt_cluster *c = &x->runtime->clusters[i];
-        for (size_t j = 0; j < c->conf->n_endpoints; j++) {
-            if (c->endpoints[j].id == endpoint) {
-                x->cluster = c;
-                x->endpoint = &c->endpoints[j];
-                return true;
-            }
-        }
-    }
-    return false; /* A reload removed it: this exchange can finish, not be retried. */
-}
-
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
                                 const struct http1_message *m)
 {
     struct exchange *x = _new(d);
-    bool known = _adopt_cluster(x, u->c.endpoint);
+    bool known = exchange_find_endpoint(x, u->c.endpoint);
     if (m)
         _describe(x, m);
     if (m && known)

@@ -133,10 +133,6 @@ size_t exchange_request_body(struct exchange *x, const char *data, size_t len);
 /** An upstream connection for the exchange is connected / has failed. */
 void exchange_upstream_failed(struct exchange *x, int err, bool connecting);
 
-/** Its endpoint could not be reached, did not answer in time or broke the connection; the exchange goes
- * on. */
-void exchange_endpoint_failed(struct exchange *x, const char *why);
-
 /** Ends the exchange with an own error answer, or, when the response has begun, by
  * aborting the client. Destroys the upstream connection. */
 void exchange_fail(struct exchange *x, unsigned status, const char *why);
@@ -150,6 +146,26 @@ void exchange_done(struct exchange *x);
 struct exchange *exchange_new(struct worker *w);
 void exchange_free(struct worker *w, struct exchange *x);
 void exchange_free_list(struct worker *w);
+
+/* exchange_endpoint.c ----------------------------------------------------------------- */
+
+/** The endpoint for a new request.
+ *
+ * @param picked  Id + 1 of the one that the kernel path chose, which is kept if the cluster has it and it
+ *                is in use; 0 without.
+ * @return NULL: all endpoints are draining.
+ */
+const struct rt_endpoint *exchange_choose_endpoint(const struct exchange *x, uint32_t picked);
+
+/** Goes on to an endpoint that was not tried. @return false if there is none. */
+bool exchange_next_endpoint(struct exchange *x);
+
+/** Sets cluster and endpoint by the endpoint's id. @return false: a reload removed it, so this exchange can
+ * finish, not be retried. */
+bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint);
+
+/** The exchange's endpoint could not be reached, did not answer in time, or broke the connection. */
+void exchange_endpoint_failed(struct exchange *x, const char *why);
 
 /* response.c -------------------------------------------------------------------------- */
 

@@ -373,6 +373,17 @@ void kernel_endpoint_stats(struct kpath *k, uint32_t id, struct kernel_endpoint_
     out->responses = c.responses;
 }
 
+void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_MAX])
+{
+    for (uint32_t i = 0; k && i < k->n_slots; i++) {
+        const struct slot *s = &k->slots[i];
+        uint64_t w = slot_owner(s);
+        uint32_t id = __atomic_load_n(&s->stats_id, __ATOMIC_RELAXED);
+        if ((w & OWNER_UP) && !(w & OWNER_USER) && owner_lease(w) && id < RUNTIME_ENDPOINTS_MAX)
+            by_endpoint[id]++;
+    }
+}
+
 uint32_t kernel_slots(struct kpath *k)
 {
     return k ? atomic_load_explicit(&k->in_use, memory_order_relaxed) : 0;

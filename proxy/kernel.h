@@ -47,5 +47,8 @@ struct kernel_endpoint_stats {
 };
 void kernel_endpoint_stats(struct kpath *k, uint32_t endpoint_id, struct kernel_endpoint_stats *out);
 
+/** Adds to each endpoint, by id, the requests that the programs have outstanding there. */
+void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_MAX]);
+
 /** Slots in use now. */
 uint32_t kernel_slots(struct kpath *k);

@@ -192,6 +192,18 @@ fail:
     return r;
 }
 
+int runtime_find_http_endpoint(const struct runtime *rt, const char *address)
+{
+    for (size_t i = 0; i < rt->conf->n_clusters; i++) {
+        const struct rt_cluster *c = &rt->clusters[i];
+        for (size_t e = 0; !conf_is_for_redis(c->conf) && e < c->conf->n_endpoints; e++) {
+            if (strcmp(c->conf->endpoints[e].address.text, address) == 0)
+                return (int)c->endpoints[e].id;
+        }
+    }
+    return -1;
+}
+
 struct runtime *runtime_ref(struct runtime *rt)
 {
     atomic_fetch_add_explicit(&rt->refs, 1, memory_order_relaxed);

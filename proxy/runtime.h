@@ -61,6 +61,9 @@ void runtime_unref(struct runtime **rt);
 const struct conf_route *runtime_route(const struct rt_listener *l, const char *host, size_t host_len,
                                        const char *path, size_t path_len);
 
+/** Id of the endpoint with an address, as it is written in a cluster for HTTP; -1 without. */
+int runtime_find_http_endpoint(const struct runtime *rt, const char *address);
+
 /** Endpoint and listener addresses by id, for statistics; NULL for an unused id. */
 const char *runtime_endpoint_name(uint32_t id);
 const char *runtime_listener_name(uint32_t id);

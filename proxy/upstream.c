@@ -218,6 +218,7 @@ void upstream_bind(struct exchange *x, struct upstream *u)
 {
     u->x = x;
     x->u = u;
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].outstanding, 1);
 }
 
 struct upstream *upstream_unbind(struct exchange *x)
@@ -225,6 +226,7 @@ struct upstream *upstream_unbind(struct exchange *x)
     struct upstream *u = x->u;
     x->u = NULL;
     u->x = NULL;
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].outstanding, -1);
     _uncount(u);
     return u;
 }
