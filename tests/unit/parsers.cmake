@@ -1,6 +1,7 @@
 skein_unit_test(http1_message skein_parsers)
 skein_unit_test(http1_chunked skein_parsers)
 skein_unit_test(http1_framer skein_parsers skein_framer)
+skein_unit_test(http1_find skein_framer)
 skein_unit_test(resp skein_parsers)
 skein_unit_test(resp_framer skein_parsers)
 skein_unit_test(resp_inline skein_parsers)

@@ -16,6 +16,8 @@ skein_proxy_test(listen SOURCES listen.c LIBS PkgConfig::LIBEVENT)
 skein_proxy_test(log SOURCES log.c)
 skein_proxy_test(reply SOURCES reply.c LIBS skein_parsers PkgConfig::LIBEVENT)
 skein_proxy_test(runtime SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
+skein_proxy_test(balance SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
+skein_proxy_test(endpoint SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
 
 # The Redis path as a whole behind a worker's listener; each test is about one of its sources.
 set(redis_sources redis_client.c redis_command.c redis_local.c redis_pin.c redis_pubsub.c redis_request.c redis_shard.c
