@@ -190,19 +190,24 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
     }
     bool unsent = x->u && x->u->c.sent == 0 && !x->u->reused;
     bool stale = x->u && (x->u->reused || unsent);
-    if (stale && !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried) {
+    bool again = !x->resp_bytes && x->replayable && (x->idempotent || unsent) && !x->retried;
+    const char *why = err ? strerror(err) : "upstream closed before its response";
+    if (!stale)
+        exchange_endpoint_failed(x, why);
+    /* The server may have closed an idle connection, and take a new one; if it broke a new one, only
+     * another server can help. */
+    if (again &&
+        (stale ? balance_in_use(x->endpoint) || exchange_next_endpoint(x) : exchange_other_endpoint(x))) {
         x->retried = true;
         stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
         upstream_drop(x);
-        if (!balance_in_use(x->endpoint))
-            exchange_next_endpoint(x);
         int r = _dispatch(x, true);
         if (r)
             _connect_failed(x, -r);
         return;
     }
-    const char *why = err ? strerror(err) : "upstream closed before its response";
-    exchange_endpoint_failed(x, why);
+    if (stale)
+        exchange_endpoint_failed(x, why);
     exchange_fail(x, 502, why);
 }
 

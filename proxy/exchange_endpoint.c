@@ -24,6 +24,12 @@ bool exchange_next_endpoint(struct exchange *x)
     return next;
 }
 
+bool exchange_other_endpoint(struct exchange *x)
+{
+    const struct rt_endpoint *tried = x->endpoint;
+    return exchange_next_endpoint(x) && x->endpoint != tried;
+}
+
 bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint)
 {
     for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {

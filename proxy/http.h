@@ -157,8 +157,12 @@ void exchange_free_list(struct worker *w);
  */
 const struct rt_endpoint *exchange_choose_endpoint(const struct exchange *x, uint32_t picked);
 
-/** Goes on to an endpoint that was not tried. @return false if there is none. */
+/** Goes on to an endpoint that was not tried, or to one that was if there is no other.
+ * @return false: all are draining. */
 bool exchange_next_endpoint(struct exchange *x);
+
+/** Goes on to another endpoint. @return false if there is none. */
+bool exchange_other_endpoint(struct exchange *x);
 
 /** Sets cluster and endpoint by the endpoint's id. @return false: a reload removed it, so this exchange can
  * finish, not be retried. */
