@@ -20,23 +20,28 @@ class Load:
         self.lock = threading.Lock()
         self.done = 0
         self.bad = []
-        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        self.phases = [None] * clients  # of the requests under way
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(clients)]
 
-    def run(self):
+    def run(self, number):
         client = Client(self.skein.address)
         try:
             while not self.stopped:
                 # Read before it is sent: whoever sets the phase first knows what comes later.
-                target = f"/load?{self.phase}"
+                with self.lock:
+                    phase = self.phases[number] = self.phase
+                target = f"/load?{phase}"
                 response = client.get(target)
                 with self.lock:
                     self.done += 1
+                    self.phases[number] = None
                     if response.status != 200:
                         self.bad.append((target, response.status))
         except (Ended, OSError) as error:
             with self.lock:
                 self.bad.append((target, repr(error)))
         finally:
+            self.phases[number] = None
             client.close()
 
     def go_on(self, requests=200):
@@ -45,7 +50,10 @@ class Load:
         wait_for(lambda: self.done >= end or self.bad, "load goes on")
 
     def enter(self, phase):
-        self.phase = phase
+        """Requests sent from now on belong to the phase; those of the one before have ended."""
+        with self.lock:
+            before, self.phase = self.phase, phase
+        wait_for(lambda: before not in self.phases, "requests of the phase before end")
 
     def stop(self):
         self.stopped = True
@@ -201,10 +209,8 @@ class DrainTest(HealthTest):
         self.assertNotIn(b'"draining"', self.skein.admin_get("/stats").body)
 
 
-class EjectionTest(HealthTest):
+class EjectionBase(HealthTest):
     settings = {"ejection": {"max_failures": 2, "retry_after": "1s"}}
-    extra = {"timeouts": {"response": "200ms"}}
-
     def tearDown(self):
         for name in self.names:
             self.wait_state(name, "ejected", 0)
@@ -213,6 +219,8 @@ class EjectionTest(HealthTest):
     def ejections(self, name):
         return self.skein.metric("skein_upstream_ejections_total", endpoint=self.address(name))
 
+
+class EjectionTest(EjectionBase):
     def failures(self, name):
         return self.skein.metric("skein_upstream_connect_failures_total", endpoint=self.address(name))
 
@@ -252,6 +260,24 @@ class EjectionTest(HealthTest):
         for _ in range(4):
             self.assertEqual(client.get("/x").status, 200)
 
+    def test_errors_are_answers(self):
+        """A status of 500 is no failure of the endpoint."""
+        def error(conn, request):
+            conn.read_body(request)
+            conn.send(reply(b"broken", status="500 Internal Server Error"))
+        for origin in self.origins.values():
+            origin.on("/error", error)
+        client = self.warm()
+        before = [self.ejections(name) for name in self.names]
+        for _ in range(20):
+            self.assertEqual(client.get("/error").status, 500)
+        self.assertEqual([self.ejections(name) for name in self.names], before)
+
+
+class TimeoutTest(EjectionBase):
+    settings = {"ejection": {"max_failures": 2, "retry_after": "3s"}}
+    extra = {"timeouts": {"response": "600ms"}}
+
     def test_timeouts(self):
         def hang(conn, request):
             conn.read_body(request)
@@ -265,19 +291,6 @@ class EjectionTest(HealthTest):
             self.assertEqual(client.get("/hang").status, 504)
         for name in self.names:
             self.assertEqual(self.ejections(name), before[name] + 1)
-
-    def test_errors_are_answers(self):
-        """A status of 500 is no failure of the endpoint."""
-        def error(conn, request):
-            conn.read_body(request)
-            conn.send(reply(b"broken", status="500 Internal Server Error"))
-        for origin in self.origins.values():
-            origin.on("/error", error)
-        client = self.warm()
-        before = [self.ejections(name) for name in self.names]
-        for _ in range(20):
-            self.assertEqual(client.get("/error").status, 500)
-        self.assertEqual([self.ejections(name) for name in self.names], before)
 
 
 class ActiveTest(HealthTest):

@@ -279,7 +279,8 @@ static void test_maglev_cookie(void **state)
     struct conf_http_cluster http = {.hash_on = CONF_HASH_ON_COOKIE, .hash_name = "Sid"};
     struct fixture f;
     _begin(&f, *state, CONF_MAGLEV, http, _equal);
-    _check_keys(&f, "Accept: */*\r\nCookie: sid=1; Sida=2; a=Sid=3; Sid=key", "; Sid=other\r\nSid: Sid=1\r\n");
+    _check_keys(&f, "Accept: */*\r\nCookie: sid=1; Sida=2; a=Sid=3; Sid=key",
+                "; Sid=other\r\nSid: Sid=1\r\n");
     _check_keys(&f, "cookie:Sid=", "\r\n");
     _end(&f);
 }
