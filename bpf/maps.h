@@ -101,8 +101,26 @@ struct {
     __type(value, struct kernel_ring);
 } rings SEC(".maps");
 
-/* By endpoint id: not 0 while it is ejected. Mapped elements are multiples of 8 bytes apart, so this
- * is what a value takes. */
+/* Endpoints by hash, for HTTP. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct kernel_maglev);
+} maglevs SEC(".maps");
+
+/* By endpoint id. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct endpoint_load);
+} endpoint_load SEC(".maps");
+
+/* By endpoint id: enum endpoint_state_bits, 0 while it is in use. Mapped elements are multiples of 8 bytes
+ * apart, so this is what a value takes. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(map_flags, BPF_F_MMAPABLE);

@@ -6,19 +6,6 @@
 /** Idle connections tried before the request goes to userspace. */
 #define POOL_TRIES 4
 
-/** Next endpoint of the cluster's weighted round robin; -1 if the tables say nothing. */
-static __always_inline int pick_endpoint(__u32 cluster, __u32 *endpoint)
-{
-    struct kernel_cluster *c = bpf_map_lookup_elem(&clusters, &cluster);
-    if (!c || !c->len)
-        return -1;
-    __u32 at = __sync_fetch_and_add(&c->position, 1) % c->len;
-    if (at >= SCHEDULE_MAX)
-        return -1;
-    *endpoint = c->endpoint[at];
-    return 0;
-}
-
 /** Index of the lowest set bit, without branches for the verifier to explore and in a function
  * of its own; clang 14 can not compile __builtin_ctzll() for BPF. */
 __attribute__((noinline)) __u32 lowest_bit(__u64 word)
@@ -75,16 +62,42 @@ static __always_inline void pool_push(struct slot *u)
         __sync_fetch_and_or(&p->idle[(i / 64) & (POOL_WORDS - 1)], 1ULL << (i & 63));
 }
 
+/** Ends the counting of an upstream connection's outstanding request. */
+static __always_inline void uncount(struct slot *u)
+{
+    __u32 endpoint = u->stats_id;
+    struct endpoint_load *l = u->counted ? bpf_map_lookup_elem(&endpoint_load, &endpoint) : NULL;
+    if (!l)
+        return;
+    u->counted = 0;
+    __sync_fetch_and_add(&l->outstanding, -1);
+}
+
+/** Counts the request that an upstream connection was just leased for, until uncount() or until the
+ * daemon takes the lease. */
+static __always_inline void count(struct slot *u)
+{
+    __u32 endpoint = u->stats_id;
+    struct endpoint_load *l = bpf_map_lookup_elem(&endpoint_load, &endpoint);
+    if (!l)
+        return;
+    u->counted = 1;
+    __sync_fetch_and_add(&l->outstanding, 1);
+}
+
 /** Leases an idle connection to the endpoint. @return Its slot_ref(), 0 if there is none. */
-static __always_inline __u32 pool_lease(__u32 endpoint, __u32 worker, __u32 dref)
+static __always_inline __u32 pool_lease(__u32 endpoint, __u32 worker, __u32 dref, __u32 counted)
 {
     for (int i = 0; i < POOL_TRIES; i++) {
         __u32 uref = pool_pop(endpoint * workers + worker);
         if (!uref)
             return 0;
         struct slot *u = slot_at(uref);
-        if (u && !lease_take(u, uref, dref))
+        if (u && !lease_take(u, uref, dref)) {
+            if (counted)
+                count(u);
             return uref;
+        }
         /* Leased, taken by the daemon or gone since its bit was set: whoever has it sets the
          * bit again when it is idle. */
     }

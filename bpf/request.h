@@ -1,6 +1,7 @@
 /* Requests: downstream socket -> leased upstream socket. */
 #pragma once
 
+#include "balance.h"
 #include "body.h"
 #include "redis.h"
 #include "route.h"
@@ -33,14 +34,8 @@ static __always_inline int http_head(struct slot *s, __u32 n)
  * @return HTTP1_OK, with endpoint + 1 in `picked`, or why not. */
 static __always_inline int http_request(struct slot *s, __u32 n)
 {
-    __u32 endpoint;
     int reason = http_head(s, n);
-    if (reason != HTTP1_OK)
-        return reason;
-    if (pick_endpoint(s->cluster, &endpoint))
-        return FALLBACK_NO_ROUTE;
-    s->picked = endpoint + 1;
-    return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+    return reason == HTTP1_OK ? balance(s, s->cluster) : reason;
 }
 
 /** Whether the framed request may be part of a run: should its connection die, it can be sent again without
@@ -87,7 +82,7 @@ static __always_inline int http_run(struct __sk_buff *ctx, struct slot *s, __u32
                                     __u32 avail)
 {
     s->heads = !!(s->head.flags & HTTP1_F_HEAD);
-    if (avail <= s->total || !run_takes(s))
+    if (avail <= s->total || !run_takes(s) || balance_by_content(s->cluster))
         return HTTP1_OK;
     return run_walk(ctx, ref_index(ref), offset, avail) ? FALLBACK_INTERNAL : HTTP1_OK;
 }
@@ -194,6 +189,7 @@ static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, _
 static __always_inline int request_give_back(struct slot *s, struct slot *u, __u64 old, __u32 reason,
                                              struct listener_counters *c)
 {
+    uncount(u);
     lease_clear(u);
     pool_push(u);
     return pass(s, old, reason, c);
@@ -204,7 +200,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    __u32 uref = pool_lease(endpoint, s->pool, ref);
+    __u32 uref = pool_lease(endpoint, s->pool, ref, s->counted);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
     struct slot *u = slot_at(uref);

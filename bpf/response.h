@@ -123,6 +123,7 @@ static __always_inline void response_complete(struct __sk_buff *ctx, struct slot
     struct socket_view v;
     int more = view_own(ctx, &v) || v.rcv_nxt != s->expect_seq;
     s->responding = 0;
+    uncount(s);
     if (more)
         __sync_fetch_and_or(&s->owner, OWNER_USER);
     lease_clear(d);

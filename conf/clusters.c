@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "conf/address.h"
+#include "conf/http.h"
 #include "conf/redis.h"
 #include "conf/resolve.h"
 
@@ -26,22 +27,31 @@ const char *conf_lb_policy_name(enum conf_lb_policy policy)
     return names[policy];
 }
 
-/** The policy tells what the cluster is for. */
+bool conf_is_for_redis(const struct conf_cluster *cluster)
+{
+    switch (cluster->lb_policy) {
+    case CONF_CRC16_SLOTS:
+    case CONF_KETAMA:
+    case CONF_MODULA:
+        return true;
+    case CONF_MAGLEV:
+        return cluster->http.hash_on == CONF_HASH_ON_NOTHING;
+    default:
+        return false;
+    }
+}
+
+/** The policy, with hash_on, tells what the cluster is for. */
 static int _resolve_policy(struct conf_build *b, size_t index)
 {
-    enum conf_lb_policy policy = b->conf->clusters[index].lb_policy;
-
-    if (conf_is_for_redis(policy))
+    conf_resolve_hash_on(b, index);
+    if (conf_is_for_redis(&b->conf->clusters[index])) {
+        conf_refuse_http_keys(b, index);
         return conf_resolve_redis_cluster(b, index);
-    if (policy == CONF_ROUND_ROBIN)
-        conf_refuse_redis_keys(b, index);
-    else
-        conf_error(b->errors, conf_path("clusters[%zu].lb_policy", index).text,
-                   "lb_policy \"%s\" is not available in this version, expected round_robin, or for redis "
-                   "listeners " CONF_REDIS_POLICIES,
-                   conf_lb_policy_name(policy));
+    }
+    conf_refuse_redis_keys(b, index);
 
-    return 0;
+    return conf_resolve_http_cluster(b, index);
 }
 
 static struct conf_text _names(const struct conf *conf)
@@ -112,7 +122,7 @@ static void _resolve_retries(struct conf_build *b, size_t index)
     const uint64_t *raw = b->raw->clusters[index].retries;
     struct conf_text at = conf_path("clusters[%zu].retries", index);
 
-    if (!conf_is_for_redis(out->lb_policy))
+    if (!conf_is_for_redis(out))
         out->retries = conf_resolve_uint(b, at.text, raw, 0, RETRIES_MAX, 1);
     else if (raw)
         conf_error(b->errors, at.text, "only for clusters of http listeners, expected none with lb_policy %s",
@@ -135,9 +145,10 @@ static int _resolve_cluster(struct conf_build *b, size_t index)
     _check_unique(b, index);
     for (size_t i = 0; i < out->n_endpoints; ++i)
         _resolve_endpoint(b, index, i);
-    _resolve_retries(b, index);
 
-    return _resolve_policy(b, index);
+    int r = _resolve_policy(b, index);
+    _resolve_retries(b, index);
+    return r;
 }
 
 int conf_resolve_clusters(struct conf_build *b)

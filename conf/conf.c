@@ -98,6 +98,10 @@ static void _free_cluster(struct conf_cluster *cluster)
         free(cluster->endpoints[i].name);
     _free_secret(cluster->redis.password);
     free(cluster->redis.user);
+    if (cluster->http.health_check)
+        free(cluster->http.health_check->path);
+    free(cluster->http.health_check);
+    free(cluster->http.hash_name);
     free(cluster->endpoints);
     free(cluster->name);
 }

@@ -49,6 +49,12 @@ enum conf_hash {
     _CONF_HASH_MAX,
 };
 
+/** What of a request lb_policy maglev hashes, in a cluster for HTTP. */
+enum conf_hash_on { CONF_HASH_ON_NOTHING, CONF_HASH_ON_SOURCE, CONF_HASH_ON_HEADER, CONF_HASH_ON_COOKIE };
+
+/** Longest name of a header field or a cookie that is hashed. */
+#define CONF_HASH_NAME_MAX 64
+
 /** What becomes of the keys of an ejected endpoint: error replies, or they move to the others. */
 enum conf_on_ejected { CONF_EJECTED_FAIL, CONF_EJECTED_MOVE };
 
@@ -161,25 +167,48 @@ struct conf_endpoint {
     struct conf_address address;
     uint32_t weight; /**< 1 to 1000; 1. */
     char *name;      /**< Hashed instead of the address; NULL = not given. */
+    bool drain;      /**< Gets no new requests. */
 };
 
-/** Towards Redis servers; zeroed in clusters for HTTP. */
-struct conf_redis_cluster {
-    char *user;            /**< NULL = AUTH with the password alone. */
-    char *password;        /**< 1 to 4096 bytes; NULL = no AUTH. */
-    uint32_t connections;  /**< Shared ones per worker and endpoint, 1 to 64; 1. */
+/** When an endpoint is out of use for its failures. */
+struct conf_ejection {
     uint32_t max_failures; /**< In a row until an endpoint is ejected; 3; 0 = it never is. */
     uint64_t retry_after;  /**< ns until an ejected endpoint is tried again; 10 s. */
 };
 
-/** Its policy tells what it is for: HTTP (CONF_ROUND_ROBIN) or Redis (CONF_CRC16_SLOTS, CONF_KETAMA,
- * CONF_MODULA, CONF_MAGLEV). */
+/** Active checks of a cluster's endpoints, over HTTP. */
+struct conf_health_check {
+    char *path;
+    uint64_t interval;            /**< ns from one check to the next; 5 s. */
+    uint64_t timeout;             /**< ns for one check, at most `interval`; 1 s. */
+    uint32_t unhealthy_threshold; /**< Failed ones in a row until it is out of use; 3. */
+    uint32_t healthy_threshold;   /**< Good ones in a row until it is in use again; 2. */
+};
+
+/** Towards HTTP servers; zeroed in clusters for Redis. */
+struct conf_http_cluster {
+    enum conf_hash_on hash_on; /**< Nothing unless lb_policy is CONF_MAGLEV. */
+    char *hash_name;           /**< Of the header field (lower case) or the cookie; NULL without. */
+    struct conf_health_check *health_check; /**< NULL = none. */
+};
+
+/** Towards Redis servers; zeroed in clusters for HTTP. */
+struct conf_redis_cluster {
+    char *user;           /**< NULL = AUTH with the password alone. */
+    char *password;       /**< 1 to 4096 bytes; NULL = no AUTH. */
+    uint32_t connections; /**< Shared ones per worker and endpoint, 1 to 64; 1. */
+};
+
+/** Its policy tells what it is for: HTTP (CONF_ROUND_ROBIN, CONF_RANDOM, CONF_LEAST_REQUEST, CONF_MAGLEV
+ * with http.hash_on) or Redis (CONF_CRC16_SLOTS, CONF_KETAMA, CONF_MODULA, CONF_MAGLEV without). */
 struct conf_cluster {
     char *name;
     enum conf_lb_policy lb_policy;
     enum conf_hash hash; /**< Without a meaning for CONF_CRC16_SLOTS. */
     char hash_tag[2];    /**< Opening and closing character; zeroes = none. */
     struct conf_redis_cluster redis;
+    struct conf_http_cluster http;
+    struct conf_ejection ejection;
     uint32_t retries; /**< Times that an HTTP request is sent again, 0 to 10; 1. */
     struct conf_endpoint *endpoints;
     size_t n_endpoints;
@@ -212,6 +241,9 @@ struct conf {
  *         more), -EINVAL if it is not valid, -ENOMEM.
  */
 int conf_load(const char *file, FILE *err, struct conf **out);
+
+/** Whether the cluster is for Redis. */
+bool conf_is_for_redis(const struct conf_cluster *cluster);
 
 /** Frees a configuration and sets the pointer to NULL; accepts NULL. */
 void conf_free(struct conf **conf);

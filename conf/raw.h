@@ -69,6 +69,7 @@ struct raw_head_edits {
     uint32_t remove_count;
 };
 
+/** In the file: `true` or `false`. */
 enum raw_bool { RAW_FALSE, RAW_TRUE };
 
 struct raw_route {
@@ -102,6 +103,25 @@ struct raw_redis_cluster {
     char *retry_after;
 };
 
+struct raw_hash_on {
+    char *header;
+    char *cookie;
+    enum raw_bool source_address;
+};
+
+struct raw_ejection {
+    uint64_t *max_failures;
+    char *retry_after;
+};
+
+struct raw_health_check {
+    char *path;
+    char *interval;
+    char *timeout;
+    uint64_t *unhealthy_threshold;
+    uint64_t *healthy_threshold;
+};
+
 struct raw_listener {
     char *name;
     char *address;
@@ -120,6 +140,7 @@ struct raw_endpoint {
     char *address;
     uint64_t *weight;
     char *name;
+    enum raw_bool drain;
 };
 
 struct raw_cluster {
@@ -128,6 +149,9 @@ struct raw_cluster {
     enum conf_hash *hash;
     char *hash_tag;
     struct raw_redis_cluster *redis;
+    struct raw_hash_on *hash_on;
+    struct raw_ejection *ejection;
+    struct raw_health_check *health_check;
     uint64_t *retries;
     struct raw_endpoint *endpoints;
     uint32_t endpoints_count;

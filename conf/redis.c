@@ -14,13 +14,6 @@
 #define NAME_MAX_LEN    255
 #define DURATION_MAX    (24 * CONF_NS_PER_H)
 #define CONNECTIONS_MAX 64
-#define FAILURES_MAX    1000000
-
-bool conf_is_for_redis(enum conf_lb_policy policy)
-{
-    return policy == CONF_CRC16_SLOTS || policy == CONF_KETAMA || policy == CONF_MODULA ||
-           policy == CONF_MAGLEV;
-}
 
 /* Listeners --------------------------------------------------------------------------- */
 
@@ -59,13 +52,13 @@ static int _resolve_listener_section(struct conf_build *b, size_t index, struct 
     return raw->auth ? _resolve_clients_auth(b, index, raw->auth) : 0;
 }
 
-/** Policies that are not available are reported at the cluster already. */
 static void _check_policy(struct conf_build *b, size_t index, const struct conf_cluster *cluster)
 {
-    if (cluster->lb_policy == CONF_ROUND_ROBIN)
+    if (!conf_is_for_redis(cluster))
         conf_error(b->errors, conf_path("listeners[%zu].cluster", index).text,
-                   "cluster %s has lb_policy round_robin, expected one with " CONF_REDIS_POLICIES,
-                   conf_quote(cluster->name).text);
+                   "cluster %s has lb_policy %s%s, expected one with " CONF_REDIS_POLICIES,
+                   conf_quote(cluster->name).text, conf_lb_policy_name(cluster->lb_policy),
+                   cluster->lb_policy == CONF_MAGLEV ? " with hash_on" : "");
 }
 
 int conf_resolve_redis_listener(struct conf_build *b, size_t index)
@@ -134,15 +127,12 @@ static void _resolve_hash_tag(struct conf_build *b, size_t index)
 static int _resolve_cluster_section(struct conf_build *b, size_t index, struct raw_redis_cluster *raw)
 {
     struct conf_redis_cluster *out = &b->conf->clusters[index].redis;
-    struct conf_text at = _at(index, "redis.retry_after");
 
     out->connections =
         conf_resolve_uint(b, _at(index, "redis.connections").text, raw->connections, 1, CONNECTIONS_MAX, 1);
-    out->max_failures =
-        conf_resolve_uint(b, _at(index, "redis.max_failures").text, raw->max_failures, 0, FAILURES_MAX, 3);
-    out->retry_after = 10 * CONF_NS_PER_S;
-    conf_resolve_duration(b, &(struct conf_unit_rule){at.text, raw->retry_after, &out->retry_after, 1,
-                                                      DURATION_MAX, "1us to 24h"});
+    conf_resolve_ejection(b, _at(index, "redis").text,
+                          &(struct raw_ejection){raw->max_failures, raw->retry_after},
+                          &b->conf->clusters[index].ejection);
 
     return raw->auth
                ? conf_resolve_auth(b, _at(index, "redis.auth").text, raw->auth, &out->user, &out->password)

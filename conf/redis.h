@@ -11,9 +11,6 @@
 /** The policies of clusters for Redis, for errors. */
 #define CONF_REDIS_POLICIES "crc16_slots, ketama, modula or maglev"
 
-/** Whether clusters with this policy are for Redis. */
-bool conf_is_for_redis(enum conf_lb_policy policy);
-
 /** Fills cluster and redis of a listener with CONF_REDIS. @return 0 or -ENOMEM. */
 int conf_resolve_redis_listener(struct conf_build *build, size_t index);
 

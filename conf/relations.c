@@ -139,12 +139,6 @@ static void _check_loops(struct conf_build *b)
     free(s.chain);
 }
 
-static bool _for_redis(const struct conf_cluster *c)
-{
-    return c->lb_policy != CONF_ROUND_ROBIN && c->lb_policy != CONF_RANDOM &&
-           c->lb_policy != CONF_LEAST_REQUEST;
-}
-
 static bool _same_text(const char *a, const char *b)
 {
     return a == b || (a && b && strcmp(a, b) == 0);
@@ -153,7 +147,7 @@ static bool _same_text(const char *a, const char *b)
 /** Whether connections to one address may serve both clusters. */
 static bool _may_share(const struct conf_cluster *a, const struct conf_cluster *b)
 {
-    return !_for_redis(a) || !_for_redis(b) ||
+    return !conf_is_for_redis(a) || !conf_is_for_redis(b) ||
            (_same_text(a->redis.user, b->redis.user) && _same_text(a->redis.password, b->redis.password));
 }
 

@@ -83,6 +83,10 @@ void conf_resolve_size(struct conf_build *build, const struct conf_unit_rule *ru
 /** Same, for a duration in nanoseconds. */
 void conf_resolve_duration(struct conf_build *build, const struct conf_unit_rule *rule);
 
+/** Fills `out` with the section's values or the defaults; `path` is the section's. */
+void conf_resolve_ejection(struct conf_build *build, const char *path, const struct raw_ejection *raw,
+                           struct conf_ejection *out);
+
 /** The index of the cluster with a name; if there is none reports it at `path` and returns -1. */
 int conf_find_cluster(struct conf_build *build, const char *path, const char *name);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "conf/host.h"
-#include "conf/redis.h"
+#include "conf/http.h"
 #include "conf/resolve.h"
 
 static struct conf_text _at(size_t listener, size_t route, const char *key)
@@ -56,14 +56,14 @@ static void _resolve_match(struct conf_build *b, size_t listener, size_t index)
                    out->path ? "both path and path_prefix" : "neither path nor path_prefix");
 }
 
-/** Policies that are not available are reported at the cluster already. */
 static void _check_policy(struct conf_build *b, const char *at, const struct conf_cluster *cluster)
 {
-    if (conf_is_for_redis(cluster->lb_policy))
+    if (conf_is_for_redis(cluster))
         conf_error(b->errors, at,
-                   "cluster %s has lb_policy %s, which is only for redis listeners, expected one with "
-                   "round_robin",
-                   conf_quote(cluster->name).text, conf_lb_policy_name(cluster->lb_policy));
+                   "cluster %s has lb_policy %s%s, which is only for redis listeners, expected one "
+                   "with " CONF_HTTP_POLICIES,
+                   conf_quote(cluster->name).text, conf_lb_policy_name(cluster->lb_policy),
+                   cluster->lb_policy == CONF_MAGLEV ? " without hash_on" : "");
 }
 
 /** RFC 9110, 15.3.5, 15.3.6 and 15.4.5: these have no content. */

@@ -26,6 +26,8 @@
 
 static const cyaml_strval_t _switches[] = {{"auto", CONF_AUTO}, {"on", CONF_ON}, {"off", CONF_OFF}};
 
+static const cyaml_strval_t _bools[] = {{"true", RAW_TRUE}, {"false", RAW_FALSE}};
+
 static const cyaml_strval_t _protocols[] = {{"http", CONF_HTTP}, {"redis", CONF_REDIS}, {"tcp", CONF_TCP}};
 
 static const cyaml_strval_t _lb_policies[] = {
@@ -54,7 +56,6 @@ static const cyaml_strval_t _forwarded[] = {{"off", CONF_FORWARDED_OFF},
                                             {"forwarded", CONF_FORWARDED},
                                             {"both", CONF_FORWARDED_BOTH}};
 
-static const cyaml_strval_t _bools[] = {{"false", RAW_FALSE}, {"true", RAW_TRUE}};
 
 static const cyaml_schema_value_t _string_value = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
@@ -159,6 +160,28 @@ static const cyaml_schema_field_t _redis_cluster[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t _hash_on[] = {
+    STRING(OPTIONAL, raw_hash_on, header),
+    STRING(OPTIONAL, raw_hash_on, cookie),
+    ENUM(raw_hash_on, source_address, _bools),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _ejection[] = {
+    UINT(OPTIONAL, raw_ejection, max_failures),
+    STRING(OPTIONAL, raw_ejection, retry_after),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _health_check[] = {
+    STRING(REQUIRED, raw_health_check, path),
+    STRING(OPTIONAL, raw_health_check, interval),
+    STRING(OPTIONAL, raw_health_check, timeout),
+    UINT(OPTIONAL, raw_health_check, unhealthy_threshold),
+    UINT(OPTIONAL, raw_health_check, healthy_threshold),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t _listener[] = {
     STRING(REQUIRED, raw_listener, name),
     STRING(REQUIRED, raw_listener, address),
@@ -180,6 +203,7 @@ static const cyaml_schema_field_t _endpoint[] = {
     STRING(REQUIRED, raw_endpoint, address),
     UINT(OPTIONAL, raw_endpoint, weight),
     STRING(OPTIONAL, raw_endpoint, name),
+    ENUM(raw_endpoint, drain, _bools),
     CYAML_FIELD_END,
 };
 
@@ -195,6 +219,9 @@ static const cyaml_schema_field_t _cluster[] = {
     STRING(OPTIONAL, raw_cluster, hash_tag),
     CYAML_FIELD_MAPPING_PTR("redis", OPTIONAL, struct raw_cluster, redis, _redis_cluster),
     UINT(OPTIONAL, raw_cluster, retries),
+    CYAML_FIELD_MAPPING_PTR("hash_on", OPTIONAL, struct raw_cluster, hash_on, _hash_on),
+    CYAML_FIELD_MAPPING_PTR("ejection", OPTIONAL, struct raw_cluster, ejection, _ejection),
+    CYAML_FIELD_MAPPING_PTR("health_check", OPTIONAL, struct raw_cluster, health_check, _health_check),
     CYAML_FIELD_SEQUENCE("endpoints", REQUIRED, struct raw_cluster, endpoints, &_endpoint_value, 1,
                          ENDPOINTS_MAX),
     CYAML_FIELD_END,

@@ -60,6 +60,8 @@ struct conn_ops {
     /** Downstream: both connections of a lease were taken from the kernel path; what their slots
      * say about the messages at hand goes on in userspace. */
     void (*takeover)(struct conn *d, struct conn *u, const struct slot *ds, const struct slot *us);
+    /** Downstream: hash of the client's address, for clusters that go by it. NULL: none does. */
+    uint32_t (*source)(struct conn *c);
     /** Upstream: an idle connection came back from the kernel path and is the worker's again. */
     void (*park)(struct conn *u);
 };
@@ -117,6 +119,7 @@ struct conn {
 
     /* Upstream. */
     uint32_t endpoint;   /**< Endpoint id. */
+    bool counted;        /**< The outstanding request counts in the endpoint's load. */
     uint32_t pool_index; /**< Place in the kernel path's pool; UINT32_MAX without. */
 
     TAILQ_ENTRY(conn) link;          /**< In the worker's list of live or dead connections. */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "balance.h"
 #include "http.h"
 #include "kpath.h"
 #include "log.h"
@@ -255,6 +256,7 @@ static const struct conn_ops _ops = {
     .cancel = _cancel,
     .drain = _drain,
     .takeover = takeover,
+    .source = balance_hash_source,
 };
 
 static void _release(struct conn *c)

@@ -193,12 +193,13 @@ static void _connect_failed(struct exchange *x, int err)
 {
     struct worker *w = x->d->c.worker;
     stat_add(&w->stats.endpoints[x->endpoint->id].connect_failures, 1);
+    exchange_endpoint_failed(x, strerror(err));
     upstream_drop(x);
-    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT) {
-        x->endpoint = runtime_pick(x->cluster);
+    while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT && exchange_next_endpoint(x)) {
         err = -_dispatch(x, true);
         if (!err)
             return;
+        exchange_endpoint_failed(x, strerror(err));
     }
     exchange_fail(x, err == ETIMEDOUT ? FAULT_CONNECT_TIMEOUT : FAULT_CONNECT_FAILED, strerror(err));
 }
@@ -212,20 +213,28 @@ static bool _may_retry(const struct exchange *x)
            x->retries < x->cluster->conf->retries;
 }
 
-/* A server may close an idle connection at any moment: that says nothing about it. One that closes a fresh
- * connection without an answer is left to itself. */
-static void _retry(struct exchange *x)
+static const char *_why(int err)
+{
+    return err ? strerror(err) : "upstream closed before its response";
+}
+
+/* A server may close an idle connection at any moment: that says nothing about it. After a fresh connection
+ * that ended without an answer another server is asked, if there is one. @return false if there is none in
+ * use. */
+static bool _retry(struct exchange *x)
 {
     struct worker *w = x->d->c.worker;
+    uint32_t met = x->endpoint->id;
+    if (!(x->u->reused && balance_in_use(x->endpoint)) && !exchange_next_endpoint(x))
+        return false;
     x->retries++;
     x->upstream_spent = false;
-    stat_add(&w->stats.endpoints[x->endpoint->id].retries, 1);
-    if (!x->u->reused)
-        x->endpoint = runtime_pick(x->cluster);
+    stat_add(&w->stats.endpoints[met].retries, 1);
     upstream_drop(x);
     int r = _dispatch(x, true);
     if (r)
         _connect_failed(x, -r);
+    return true;
 }
 
 void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
@@ -234,12 +243,13 @@ void exchange_upstream_failed(struct exchange *x, int err, bool connecting)
         _connect_failed(x, err);
         return;
     }
-    if (_may_retry(x)) {
-        _retry(x);
+    if (!x->u->reused)
+        exchange_endpoint_failed(x, _why(err));
+    if (_may_retry(x) && _retry(x))
         return;
-    }
-    exchange_fail(x, err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED,
-                  err ? strerror(err) : "upstream closed before its response");
+    if (x->u->reused)
+        exchange_endpoint_failed(x, _why(err));
+    exchange_fail(x, err ? FAULT_UPSTREAM_RESET : FAULT_UPSTREAM_CLOSED, _why(err));
 }
 
 static void _request_complete(struct exchange *x)
@@ -364,21 +374,16 @@ static bool _write_head(struct exchange *x, const char *head, struct http1_messa
     return x->replayable;
 }
 
-/* The endpoint that the kernel path chose, if the cluster has it, or the next one. */
-static const struct rt_endpoint *_endpoint(struct rt_cluster *c, uint32_t picked)
-{
-    for (size_t i = 0; picked && i < c->conf->n_endpoints; i++) {
-        if (c->endpoints[i].id == picked - 1)
-            return &c->endpoints[i];
-    }
-    return runtime_pick(c);
-}
-
 static void _begin_proxy(struct exchange *x, const char *head, struct http1_message *m, uint32_t picked)
 {
     struct upstream *own = x->d->pinned;
-    x->endpoint = _endpoint(x->cluster, own ? own->c.endpoint + 1 : picked);
+    balance_hash_request(x->cluster, &x->d->c, head, m, &x->balance);
+    x->endpoint = exchange_choose_endpoint(x, own ? own->c.endpoint + 1 : picked);
     x->want_donate = picked != 0;
+    if (!x->endpoint) {
+        exchange_fail(x, FAULT_NO_ENDPOINT, "all endpoints are draining");
+        return;
+    }
     if (!_write_head(x, head, m)) {
         exchange_fail(x, FAULT_HEAD_TOO_LARGE, "request head grew over the limit");
         return;
@@ -420,40 +425,15 @@ static void _describe(struct exchange *x, const struct http1_message *m)
         http1_chunked_init(&x->chunked);
 }
 
-static bool _adopt_cluster(struct exchange *x, uint32_t endpoint)
-{
-    for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {
-        struct rt_cluster *c = &x->runtime->clusters[i];
-        for (size_t j = 0; j < c->conf->n_endpoints; j++) {
-            if (c->endpoints[j].id == endpoint) {
-                x->cluster = c;
-                x->endpoint = &c->endpoints[j];
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* A reload removed the endpoint: what has to be sent again goes where such a request goes now.
- * @return false if that is nowhere. */
-static bool _adopt_route(struct exchange *x, const char *head, const struct http1_message *m)
-{
-    const struct conf_route *route = x->d->c.listener ? _route(x->d, head, m) : NULL;
-    if (!route || route->respond)
-        return false;
-    x->cluster = &x->runtime->clusters[route->cluster];
-    x->endpoint = runtime_pick(x->cluster);
-    return true;
-}
-
 struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const char *head,
                                 struct http1_message *m, const char *body, size_t body_len)
 {
     struct exchange *x = _new(d);
-    bool known = _adopt_cluster(x, u->c.endpoint) || (m && _adopt_route(x, head, m));
+    bool known = exchange_find_endpoint(x, u->c.endpoint) || (m && exchange_find_route(x, head, m));
     if (m)
         _describe(x, m);
+    if (m && known)
+        balance_hash_request(x->cluster, &d->c, head, m, &x->balance);
     if (m && known && body && _write_head(x, head, m))
         _remember(x, body, body_len);
     x->want_donate = true;

@@ -23,6 +23,7 @@ enum fault {
     FAULT_BAD_RESPONSE,     /**< The server's response is malformed. */
     FAULT_UPSTREAM_CLOSED,  /**< The server closed before or inside its response... */
     FAULT_UPSTREAM_RESET,   /**< ...or reset the connection. */
+    FAULT_NO_ENDPOINT,      /**< All endpoints are draining. */
     FAULT_CONNECT_FAILED,   /**< No endpoint could be connected to. */
     FAULT_CONNECT_TIMEOUT,  /**< timeouts.connect */
     FAULT_RESPONSE_TIMEOUT, /**< timeouts.response, or the server does not read: timeouts.write */

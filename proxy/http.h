@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "balance.h"
 #include "conn.h"
 #include "fault.h"
 #include "parsers/http1_chunked.h"
@@ -77,9 +78,10 @@ struct exchange {
     size_t replay_len;
     size_t replay_cap;
     bool replayable;
-    uint8_t retries;      /**< Times that it was sent again. */
-    uint8_t connects;     /**< Connections tried. */
-    uint64_t sent_before; /**< Bytes that the upstream connection had sent before this request. */
+    uint8_t retries;                /**< Times that it was sent again. */
+    uint8_t connects;               /**< Connections tried. */
+    uint64_t sent_before;           /**< Bytes that the upstream connection had sent before this request. */
+    struct balance_request balance; /**< What its endpoint depends on. */
 
     /* Response. */
     bool head_done;
@@ -175,6 +177,29 @@ void exchange_free_list(struct worker *w);
 const struct conf_route *route_request(struct downstream *d, const char *head, const struct http1_message *m,
                                        bool *ambiguous);
 
+/* exchange_endpoint.c ----------------------------------------------------------------- */
+
+/** The endpoint for a new request.
+ *
+ * @param picked  Id + 1 of the one that the kernel path chose, which is kept if the cluster has it and it
+ *                is in use; 0 without.
+ * @return NULL: all endpoints are draining.
+ */
+const struct rt_endpoint *exchange_choose_endpoint(const struct exchange *x, uint32_t picked);
+
+/** Goes on to an endpoint that was not tried, or to one that was if there is no other.
+ * @return false: all are draining. */
+bool exchange_next_endpoint(struct exchange *x);
+
+/** Sets cluster and endpoint by the endpoint's id. @return false: a reload removed it. */
+bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint);
+
+/** Sets them as they are for such a request now. @return false if it has no endpoint. */
+bool exchange_find_route(struct exchange *x, const char *head, const struct http1_message *m);
+
+/** The exchange's endpoint could not be reached, did not answer in time, or broke the connection. */
+void exchange_endpoint_failed(struct exchange *x, const char *why);
+
 /* response.c -------------------------------------------------------------------------- */
 
 /** Feeds bytes from upstream. @return Bytes consumed. */
@@ -228,6 +253,9 @@ void upstream_unpin(struct downstream *d);
 
 /** Binds a connection that was idle. */
 void upstream_bind(struct exchange *x, struct upstream *u);
+
+/** Separates the exchange from its upstream connection, which it has. */
+struct upstream *upstream_unbind(struct exchange *x);
 
 /** Puts an unbound, open connection into the worker's idle list (or closes it). */
 void upstream_park(struct upstream *u);

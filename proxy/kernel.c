@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "kernel_internal.h"
 #include "log.h"
 #include "probe.h"
@@ -61,6 +62,11 @@ static size_t _map_bytes(struct bpf_map *map)
     return (value * bpf_map__max_entries(map) + page - 1) & ~(page - 1);
 }
 
+/* Elements of a mapped array are multiples of 8 bytes apart. */
+_Static_assert(sizeof(struct kernel_cluster) % 8 == 0 && sizeof(struct kernel_maglev) % 8 == 0 &&
+                   sizeof(struct kernel_ring) % 8 == 0 && sizeof(struct pool) % 8 == 0,
+               "they are arrays here");
+
 static int _mmap(struct bpf_map *map, void **out)
 {
     void *p = mmap(NULL, _map_bytes(map), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
@@ -80,7 +86,9 @@ static int _size_maps(struct kpath *k)
     r |= bpf_map__set_max_entries(s->maps.listeners, KERNEL_LISTENERS);
     r |= bpf_map__set_max_entries(s->maps.clusters, KERNEL_CLUSTERS);
     r |= bpf_map__set_max_entries(s->maps.rings, KERNEL_RINGS);
-    r |= bpf_map__set_max_entries(s->maps.endpoint_state, k->n_endpoints);
+    r |= bpf_map__set_max_entries(s->maps.maglevs, k->max_maglevs);
+    r |= bpf_map__set_max_entries(s->maps.endpoint_state, RUNTIME_ENDPOINTS_MAX);
+    r |= bpf_map__set_max_entries(s->maps.endpoint_load, RUNTIME_ENDPOINTS_MAX);
     r |= bpf_map__set_max_entries(s->maps.listener_stats, RUNTIME_LISTENERS_MAX);
     r |= bpf_map__set_max_entries(s->maps.endpoint_stats, k->n_endpoints);
     return r ? -EINVAL : 0;
@@ -162,7 +170,11 @@ static int _load(struct kpath *k, char *why, size_t why_len)
     if (!r)
         r = _mmap(k->skel->maps.rings, (void **)&k->rings);
     if (!r)
+        r = _mmap(k->skel->maps.maglevs, (void **)&k->maglevs);
+    if (!r)
         r = _mmap(k->skel->maps.endpoint_state, (void **)&k->endpoint_state);
+    if (!r)
+        r = _mmap(k->skel->maps.endpoint_load, (void **)&k->endpoint_load);
     if (r)
         return _fail(r, why, why_len, "mapping BPF memory");
     r = kernel_publish_commands(k);
@@ -190,7 +202,8 @@ static int _load_and_judge(struct kpath *k, struct probe *p)
     return r;
 }
 
-static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kpath **out, struct probe *p)
+static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, uint32_t maglevs, struct kpath **out,
+                 struct probe *p)
 {
     struct kpath *k = calloc(1, sizeof(*k));
     if (!k)
@@ -201,6 +214,7 @@ static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kp
     k->n_slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;
     k->n_workers = workers;
     k->n_endpoints = endpoints;
+    k->max_maglevs = maglevs;
     int r = _load_and_judge(k, p);
     if (!r)
         r = kernel_selftest(k, p);
@@ -214,13 +228,24 @@ static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, struct kp
 
 int kernel_open(const struct conf *conf, struct kpath **out, struct probe *p)
 {
-    size_t endpoints = 0;
-    for (size_t i = 0; i < conf->n_clusters; i++)
+    size_t endpoints = 0, maglevs = 0;
+    for (size_t i = 0; i < conf->n_clusters; i++) {
         endpoints += conf->clusters[i].n_endpoints;
+        maglevs += conf->clusters[i].http.hash_on != CONF_HASH_ON_NOTHING;
+    }
+    maglevs = maglevs > KERNEL_CLUSTERS ? KERNEL_CLUSTERS : maglevs * 2;
+    if (maglevs < KERNEL_MAGLEVS_MIN)
+        maglevs = KERNEL_MAGLEVS_MIN;
     endpoints = endpoints * 2 < ENDPOINTS_MIN ? ENDPOINTS_MIN : endpoints * 2;
     if (endpoints > RUNTIME_ENDPOINTS_MAX)
         endpoints = RUNTIME_ENDPOINTS_MAX;
-    return _open(conf->datapath.connections, conf->workers, (uint32_t)endpoints, out, p);
+    return _open(conf->datapath.connections, conf->workers, (uint32_t)endpoints, (uint32_t)maglevs, out, p);
+}
+
+void kernel_share_endpoints(struct kpath *k)
+{
+    if (k)
+        endpoint_share(k->endpoint_state, k->endpoint_load);
 }
 
 static void _free_published(struct published *p)
@@ -243,6 +268,10 @@ void kernel_close(struct kpath **kp)
         munmap(k->clusters, _map_bytes(k->skel->maps.clusters));
     if (k->rings)
         munmap(k->rings, _map_bytes(k->skel->maps.rings));
+    if (k->maglevs)
+        munmap(k->maglevs, _map_bytes(k->skel->maps.maglevs));
+    if (k->endpoint_load)
+        munmap(k->endpoint_load, _map_bytes(k->skel->maps.endpoint_load));
     if (k->endpoint_state)
         munmap(k->endpoint_state, _map_bytes(k->skel->maps.endpoint_state));
     skein_bpf__destroy(k->skel);
@@ -256,7 +285,7 @@ void kernel_close(struct kpath **kp)
 void kernel_probe(struct probe *p)
 {
     struct kpath *k = NULL;
-    _open(ENDPOINTS_MIN, 1, ENDPOINTS_MIN, &k, p);
+    _open(ENDPOINTS_MIN, 1, ENDPOINTS_MIN, 1, &k, p);
     kernel_close(&k);
 }
 
@@ -387,6 +416,17 @@ void kernel_endpoint_stats(struct kpath *k, uint32_t id, struct kernel_endpoint_
         _sum(k->skel->maps.endpoint_stats, id, (uint64_t *)&c, sizeof(c) / 8);
     out->requests = c.requests;
     out->responses = c.responses;
+}
+
+void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_MAX])
+{
+    for (uint32_t i = 0; k && i < k->n_slots; i++) {
+        const struct slot *s = &k->slots[i];
+        uint64_t w = slot_owner(s);
+        uint32_t id = __atomic_load_n(&s->stats_id, __ATOMIC_RELAXED);
+        if ((w & OWNER_UP) && !(w & OWNER_USER) && owner_lease(w) && id < RUNTIME_ENDPOINTS_MAX)
+            by_endpoint[id]++;
+    }
 }
 
 uint32_t kernel_slots(struct kpath *k)

@@ -30,6 +30,9 @@ void kernel_close(struct kpath **k);
  * `k` may be NULL. */
 void kernel_publish(struct kpath *k, struct runtime *rt);
 
+/** Makes the programs' maps the place of all endpoints' state and load; `k` may be NULL. */
+void kernel_share_endpoints(struct kpath *k);
+
 /** The same without a configuration, to see what this kernel offers, and closes it again. */
 void kernel_probe(struct probe *p);
 
@@ -44,6 +47,9 @@ struct kernel_endpoint_stats {
     uint64_t requests, responses;
 };
 void kernel_endpoint_stats(struct kpath *k, uint32_t endpoint_id, struct kernel_endpoint_stats *out);
+
+/** Adds to each endpoint, by id, the requests that the programs have outstanding there. */
+void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_MAX]);
 
 /** Slots in use now. */
 uint32_t kernel_slots(struct kpath *k);

@@ -20,6 +20,10 @@ struct skein_bpf;
 #define KERNEL_CLUSTERS  256
 #define KERNEL_RINGS     64
 
+/** Maglev tables, of 128 KiB each, are twice as many as the configuration needs at start, and at least
+ * this many. */
+#define KERNEL_MAGLEVS_MIN 4
+
 /** Keys written for one configuration, removed when the next but one arrives. */
 struct published {
     struct host_key *hosts;
@@ -35,7 +39,9 @@ struct kpath {
     struct pool *pools;
     struct kernel_cluster *clusters;
     struct kernel_ring *rings;
-    uint64_t *endpoint_state; /**< By endpoint id: not 0 while it is ejected. */
+    struct kernel_maglev *maglevs;
+    uint64_t *endpoint_state;            /**< By endpoint id: enum endpoint_state_bits. */
+    struct endpoint_load *endpoint_load; /**< By endpoint id. */
     uint32_t n_slots;
     uint32_t n_workers;
     uint32_t n_endpoints; /**< Endpoint ids below this have pools. */
@@ -43,6 +49,9 @@ struct kpath {
     uint32_t next_cluster;
     uint32_t next_ring;
     uint32_t n_rings; /**< Of the configuration published last. */
+    uint32_t next_maglev;
+    uint32_t n_maglevs;   /**< Of the configuration published last. */
+    uint32_t max_maglevs; /**< Tables that there are. */
     uint32_t next_vhost;
     struct published published[2];
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
@@ -104,6 +113,9 @@ bool kernel_trusts(const struct kpath *k, enum slot_protocol protocol, int fd);
 
 /** Fills the table of Redis commands that the kernel path takes. */
 int kernel_publish_commands(struct kpath *k);
+
+/** Publishes the clusters for HTTP; what does not fit stays in userspace, with a log line. */
+void kernel_publish_clusters(struct kpath *k, struct runtime *rt);
 
 /** Publishes a Redis listener and the ring of its cluster.
  * @return 0; -ENOTSUP if the kernel path does not know the cluster's distribution; -ENOSPC. */

@@ -100,6 +100,7 @@ void kpath_promote(struct conn *c)
     s->stats_id = c->listener->rt->id;
     s->protocol = c->ops->protocol;
     s->pool = c->worker->id;
+    s->source = c->ops->source ? c->ops->source(c) : 0;
     if (_insert(c)) {
         c->kernel_refused = true;
         return;
@@ -181,12 +182,6 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
     return n;
 }
 
-void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
-{
-    if (w->kpath && endpoint < w->kpath->k->n_endpoints)
-        __atomic_store_n(&w->kpath->k->endpoint_state[endpoint], (uint64_t)ejected, __ATOMIC_RELEASE);
-}
-
 bool kpath_donate(struct conn *c)
 {
     if (!c->worker->kpath || c->dead || c->closing || c->in || c->out || c->write_failed || !c->reading ||
@@ -256,6 +251,15 @@ static bool _take_partner(struct conn *p, uint32_t ref)
     return true;
 }
 
+/* The outstanding request goes on counting in the endpoint's load, and now userspace ends that. */
+static void _take_count(struct conn *u)
+{
+    if (!u)
+        return;
+    u->counted = kpath_slot(u)->counted;
+    kpath_slot(u)->counted = 0;
+}
+
 /* Takes the connection and, if it has a lease, the other side too.
  * @return The other side; NULL if there is none (any more). The lease is cleared. */
 static struct conn *_take_pair(struct conn *c)
@@ -267,6 +271,7 @@ static struct conn *_take_pair(struct conn *c)
     _clear_lease(kpath_slot(c));
     if (p)
         _clear_lease(kpath_slot(p));
+    _take_count(c->upstream ? c : p);
     return p;
 }
 

@@ -34,9 +34,6 @@ void kpath_promote(struct conn *c);
  * @return false if it was not taken and stays the caller's. */
 bool kpath_donate(struct conn *c);
 
-/** Tells the programs of all workers whether an endpoint is out of use. */
-void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected);
-
 /** Idle connections that the kernel path's pool holds for a worker and an endpoint. */
 uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);
 

@@ -4,6 +4,7 @@
 #include <event2/buffer.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "kernel.h"
 #include "probe.h"
 #include "server.h"
@@ -23,7 +24,8 @@ struct listener_view {
 
 struct endpoint_view {
     const char *name;
-    uint64_t connects, connect_failures, requests, active, retries, errors, ejections;
+    uint64_t connects, connect_failures, requests, active, retries, errors, ejections, outstanding, load,
+        state;
     struct kernel_endpoint_stats kernel;
 };
 
@@ -55,7 +57,7 @@ static bool _listener(struct server *s, uint32_t id, struct listener_view *v)
     return true;
 }
 
-static bool _endpoint(struct server *s, uint32_t id, struct endpoint_view *v)
+static bool _endpoint(struct server *s, uint32_t id, const uint64_t *leases, struct endpoint_view *v)
 {
     memset(v, 0, sizeof(*v));
     v->name = runtime_endpoint_name(id);
@@ -70,8 +72,12 @@ static bool _endpoint(struct server *s, uint32_t id, struct endpoint_view *v)
         v->retries += stat_get(&e->retries);
         v->errors += stat_get(&e->errors);
         v->ejections += stat_get(&e->ejections);
+        v->outstanding += stat_get(&e->outstanding);
     }
     kernel_endpoint_stats(server_kpath(s), id, &v->kernel);
+    v->outstanding += leases[id];
+    v->load = endpoint_outstanding(id);
+    v->state = endpoint_state(id);
     return true;
 }
 
@@ -220,11 +226,11 @@ static void _prometheus_faults(struct server *s, struct evbuffer *out)
     }
 }
 
-static void _prometheus_endpoints(struct server *s, struct evbuffer *out)
+static void _prometheus_endpoints(struct server *s, struct evbuffer *out, const uint64_t *leases)
 {
     struct endpoint_view v;
     _type(out, "skein_endpoint_requests_total", "counter", "Requests sent to an endpoint, by path.");
-    for (uint32_t id = 0; _endpoint(s, id, &v); id++) {
+    for (uint32_t id = 0; _endpoint(s, id, leases, &v); id++) {
         static const char format[] = "skein_endpoint_requests_total{endpoint=\"%s\",path=\"%s\"} %llu\n";
         evbuffer_add_printf(out, format, v.name, "kernel", (unsigned long long)v.kernel.requests);
         evbuffer_add_printf(out, format, v.name, "userspace", (unsigned long long)v.requests);
@@ -243,19 +249,59 @@ static void _prometheus_endpoints(struct server *s, struct evbuffer *out)
          offsetof(struct endpoint_view, retries)},
         {"skein_upstream_error_replies_total", "counter", "Error replies of a Redis server.",
          offsetof(struct endpoint_view, errors)},
-        {"skein_upstream_ejections_total", "counter", "Times that a Redis server was taken out of use.",
+        {"skein_upstream_ejections_total", "counter",
+         "Times that an endpoint was taken out of use for its failures.",
          offsetof(struct endpoint_view, ejections)},
+        {"skein_endpoint_outstanding", "gauge", "HTTP requests that an endpoint has not answered completely.",
+         offsetof(struct endpoint_view, outstanding)},
+        {"skein_endpoint_load", "gauge", "Those of clusters with lb_policy least_request, as it counts them.",
+         offsetof(struct endpoint_view, load)},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         _type(out, rows[i].metric, rows[i].type, rows[i].help);
-        for (uint32_t id = 0; _endpoint(s, id, &v); id++)
+        for (uint32_t id = 0; _endpoint(s, id, leases, &v); id++)
             evbuffer_add_printf(out, "%s{endpoint=\"%s\"} %llu\n", rows[i].metric, v.name,
                                 (unsigned long long)*(uint64_t *)((char *)&v + rows[i].offset));
     }
 }
 
+/** Why an endpoint gets no new requests. */
+static const struct {
+    const char *name;
+    uint64_t bits;
+} _states[] = {
+    {"ejected", ENDPOINT_EJECTED},
+    {"unhealthy", ENDPOINT_UNHEALTHY},
+    {"draining", ENDPOINT_DRAIN | ENDPOINT_DRAIN_CONF},
+    {"removed", ENDPOINT_REMOVED},
+};
+
+static const size_t _n_states = sizeof(_states) / sizeof(_states[0]);
+
+static void _prometheus_states(struct server *s, struct evbuffer *out, const uint64_t *leases)
+{
+    struct endpoint_view v;
+    _type(out, "skein_endpoint_state", "gauge", "1 if an endpoint gets no new requests for this reason.");
+    for (uint32_t id = 0; _endpoint(s, id, leases, &v); id++) {
+        for (size_t i = 0; i < _n_states; i++)
+            evbuffer_add_printf(out, "skein_endpoint_state{endpoint=\"%s\",reason=\"%s\"} %d\n", v.name,
+                                _states[i].name, (v.state & _states[i].bits) != 0);
+    }
+}
+
+static void _json_states(struct evbuffer *out, uint64_t state)
+{
+    const char *comma = "";
+    for (size_t i = 0; i < _n_states; i++) {
+        if (!(state & _states[i].bits))
+            continue;
+        evbuffer_add_printf(out, "%s\"%s\"", comma, _states[i].name);
+        comma = ",";
+    }
+}
+
 /* A cluster's counters are its endpoints': an endpoint shared by two clusters counts in both. */
-static void _prometheus_clusters(struct server *s, struct evbuffer *out)
+static void _prometheus_clusters(struct server *s, struct evbuffer *out, const uint64_t *leases)
 {
     struct runtime *rt = server_runtime(s);
     struct endpoint_view v;
@@ -264,7 +310,7 @@ static void _prometheus_clusters(struct server *s, struct evbuffer *out)
         const struct rt_cluster *c = &rt->clusters[i];
         uint64_t kernel = 0, userspace = 0;
         for (size_t e = 0; e < c->conf->n_endpoints; e++) {
-            if (!_endpoint(s, c->endpoints[e].id, &v))
+            if (!_endpoint(s, c->endpoints[e].id, leases, &v))
                 continue;
             kernel += v.kernel.requests;
             userspace += v.requests;
@@ -294,11 +340,14 @@ static void _prometheus_probe(const struct probe *p, struct evbuffer *out)
 
 void metrics_prometheus(struct server *s, struct evbuffer *out)
 {
+    uint64_t leases[RUNTIME_ENDPOINTS_MAX] = {0};
+    kernel_outstanding(server_kpath(s), leases);
     _prometheus_listeners(s, out);
     _prometheus_faults(s, out);
     _prometheus_redis(s, out);
-    _prometheus_endpoints(s, out);
-    _prometheus_clusters(s, out);
+    _prometheus_endpoints(s, out, leases);
+    _prometheus_states(s, out, leases);
+    _prometheus_clusters(s, out, leases);
     _type(out, "skein_kernel_path", "gauge", "1 if the kernel path is in use.");
     evbuffer_add_printf(out, "skein_kernel_path %d\n", server_kpath(s) != NULL);
     _prometheus_probe(server_probe(s), out);
@@ -348,18 +397,23 @@ static void _json_endpoint(struct evbuffer *out, const struct endpoint_view *v)
     evbuffer_add_printf(out,
                         "{\"address\":\"%s\",\"connections\":%llu,\"connects\":%llu,"
                         "\"connect_failures\":%llu,\"retries\":%llu,\"error_replies\":%llu,"
-                        "\"ejections\":%llu,"
-                        "\"requests\":{\"kernel\":%llu,\"userspace\":%llu}}",
+                        "\"ejections\":%llu,\"outstanding\":%llu,\"load\":%llu,"
+                        "\"requests\":{\"kernel\":%llu,\"userspace\":%llu},\"out_of_use\":[",
                         v->name, (unsigned long long)v->active, (unsigned long long)v->connects,
                         (unsigned long long)v->connect_failures, (unsigned long long)v->retries,
                         (unsigned long long)v->errors, (unsigned long long)v->ejections,
+                        (unsigned long long)v->outstanding, (unsigned long long)v->load,
                         (unsigned long long)v->kernel.requests, (unsigned long long)v->requests);
+    _json_states(out, v->state);
+    evbuffer_add_printf(out, "]}");
 }
 
 void metrics_json(struct server *s, struct evbuffer *out)
 {
     struct listener_view l;
     struct endpoint_view e;
+    uint64_t leases[RUNTIME_ENDPOINTS_MAX] = {0};
+    kernel_outstanding(server_kpath(s), leases);
     evbuffer_add_printf(out, "{\"version\":\"%s\",\"workers\":%u,\"kernel_path\":%s,\"slots_in_use\":%u,",
                         SKEIN_VERSION, server_workers(s), server_kpath(s) ? "true" : "false",
                         kernel_slots(server_kpath(s)));
@@ -369,7 +423,7 @@ void metrics_json(struct server *s, struct evbuffer *out)
         _json_listener(out, &l);
     }
     evbuffer_add_printf(out, "],\"endpoints\":[");
-    for (uint32_t id = 0; _endpoint(s, id, &e); id++) {
+    for (uint32_t id = 0; _endpoint(s, id, leases, &e); id++) {
         evbuffer_add_printf(out, "%s", id ? "," : "");
         _json_endpoint(out, &e);
     }

@@ -1,5 +1,5 @@
 /*
- * Routes and clusters as tables. First match wins in the configuration; in the kernel a
+ * Routes as tables. First match wins in the configuration; in the kernel a
  * longest-prefix trie decides. So each prefix in the trie carries the answer that the
  * ordered list gives for every path for which that prefix is the longest in the trie: the
  * first route whose own prefix is a prefix of it.
@@ -14,26 +14,6 @@
 #include "kernel_internal.h"
 #include "log.h"
 #include "skein.skel.h"
-
-static int _publish_cluster(struct kpath *k, struct rt_cluster *c)
-{
-    if (c->schedule_len > SCHEDULE_MAX)
-        return -E2BIG;
-    for (size_t i = 0; i < c->conf->n_endpoints; i++) {
-        if (c->endpoints[i].id >= k->n_endpoints)
-            return -ENOSPC;
-    }
-    uint32_t id = k->next_cluster++ % KERNEL_CLUSTERS;
-    struct kernel_cluster *kc = &k->clusters[id];
-    kc->len = 0;
-    kc->position = 0;
-    for (uint32_t i = 0; i < c->schedule_len; i++)
-        kc->endpoint[i] = c->endpoints[c->schedule[i]].id;
-    __atomic_store_n(&kc->len, c->schedule_len, __ATOMIC_RELEASE);
-    c->kernel_id = id;
-    c->position = (atomic_uint *)&kc->position;
-    return 0;
-}
 
 /* Whether the route applies to requests for `host` (NULL: a host that no route names). */
 static bool _applies(const struct conf_route *r, const char *host)
@@ -210,14 +190,7 @@ void kernel_publish(struct kpath *k, struct runtime *rt)
     p->hosts = calloc(hosts, sizeof(*p->hosts));
     if (!p->hosts)
         abort();
-    for (size_t i = 0; i < rt->conf->n_clusters; i++) {
-        if (rt->conf->clusters[i].lb_policy != CONF_ROUND_ROBIN)
-            continue;
-        /* Those of the configuration before must stay valid. */
-        int r = i < KERNEL_CLUSTERS / 2 ? _publish_cluster(k, &rt->clusters[i]) : -ENOSPC;
-        if (r)
-            log_warn("cluster %s: userspace path only: %s", rt->clusters[i].conf->name, strerror(-r));
-    }
+    kernel_publish_clusters(k, rt);
     for (size_t i = 0; i < rt->conf->n_listeners; i++) {
         struct rt_listener *l = &rt->listeners[i];
         int r;

@@ -332,8 +332,7 @@ struct redis_shard {
     const struct conf_redis_cluster *conf; /**< credentials: valid while a command is taken. */
     struct conf_address address;
     uint32_t connections;
-    uint32_t max_failures;
-    uint64_t retry_after;
+    struct conf_ejection ejection;
     struct redis_upstream *shared[2][REDIS_SHARED_MAX]; /**< By RESP version - 2 and number. */
     struct redis_upstream_list idle[2];                 /**< Without owner, by RESP version - 2. */
     uint32_t n_idle;
@@ -368,9 +367,6 @@ void redis_shard_forget(struct redis_upstream *u);
 /** The shard failed, or answered. */
 void redis_shard_failed(struct redis_shard *s, const char *why);
 void redis_shard_answered(struct redis_shard *s);
-
-/** Whether an endpoint of the cluster is ejected now. */
-bool redis_endpoint_ejected(uint32_t endpoint);
 
 /** The endpoint that has the place, by the listener's rule for ejected ones. */
 const struct rt_endpoint *redis_place_endpoint(struct redis_client *cl, uint32_t place);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "redis.h"
 #include "redis_text.h"
 #include "redis_worker.h"
@@ -388,7 +389,7 @@ static void _info(const struct redis_call *call)
     redis_text_addf(&t, "\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n# Shards\r\n");
     for (size_t i = 0; i < cluster->n_endpoints; i++)
         redis_text_addf(&t, "shard%zu:address=%s,state=%s\r\n", i, cluster->endpoints[i].address.text,
-                        redis_endpoint_ejected(redis_cluster(cl)->endpoints[i].id) ? "ejected" : "up");
+                        endpoint_ejected(redis_cluster(cl)->endpoints[i].id) ? "ejected" : "up");
     _reply_bulk(call->client, t.data, t.len);
     free(t.data);
 }

@@ -1,73 +1,34 @@
 /* Shards: which connections a worker has to an endpoint, and whether the endpoint is used. */
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "kpath.h"
-#include "log.h"
 #include "redis.h"
 #include "redis_worker.h"
 #include "worker.h"
 
-/** What all workers know of an endpoint. */
-static struct health {
-    atomic_uint failures; /**< In a row, none of them longer than `retry_after` before the next. */
-    _Atomic uint64_t failed_at;
-    _Atomic uint64_t ejected_until; /**< Monotonic ns; 0: not ejected. */
-} _health[RUNTIME_ENDPOINTS_MAX];
-
-/** Endpoints with an `ejected_until`: most of the time none. */
-static atomic_uint _n_ejected;
-
 /* Health ------------------------------------------------------------------------------ */
-
-bool redis_endpoint_ejected(uint32_t endpoint)
-{
-    if (!atomic_load_explicit(&_n_ejected, memory_order_relaxed))
-        return false;
-    return atomic_load_explicit(&_health[endpoint].ejected_until, memory_order_relaxed) > conn_now();
-}
 
 void redis_shard_failed(struct redis_shard *s, const char *why)
 {
-    struct health *h = &_health[s->endpoint];
     snprintf(s->error, sizeof(s->error), "%s", why);
-    if (!s->max_failures)
-        return;
-    uint64_t now = conn_now();
-    if (now - atomic_exchange(&h->failed_at, now) > s->retry_after && !atomic_load(&h->ejected_until))
-        atomic_store(&h->failures, 0); /* The kernel path may have had answers meanwhile. */
-    unsigned failures = atomic_fetch_add(&h->failures, 1) + 1;
-    if (failures < s->max_failures || redis_endpoint_ejected(s->endpoint))
-        return;
-    /* Once its time is over one more failure ejects it again. */
-    if (!atomic_exchange(&h->ejected_until, conn_now() + s->retry_after))
-        atomic_fetch_add(&_n_ejected, 1);
-    kpath_eject(s->worker, s->endpoint, true);
-    stat_add(&s->worker->stats.endpoints[s->endpoint].ejections, 1);
-    log_warn("endpoint %s: ejected after %u failures: %s", runtime_endpoint_name(s->endpoint), failures, why);
+    if (endpoint_failed(s->endpoint, &s->ejection, why))
+        stat_add(&s->worker->stats.endpoints[s->endpoint].ejections, 1);
 }
 
 void redis_shard_answered(struct redis_shard *s)
 {
-    struct health *h = &_health[s->endpoint];
-    if (!atomic_load_explicit(&h->failures, memory_order_relaxed))
-        return;
-    atomic_store(&h->failures, 0);
-    if (atomic_exchange(&h->ejected_until, 0)) {
-        atomic_fetch_sub(&_n_ejected, 1);
-        kpath_eject(s->worker, s->endpoint, false);
-        log_info("endpoint %s: answers again", runtime_endpoint_name(s->endpoint));
-    }
+    endpoint_answered(s->endpoint);
 }
 
 static const struct rt_endpoint *_moved(const struct rt_cluster *cluster, uint32_t place)
 {
     bool ejected[RUNTIME_ENDPOINTS_MAX];
     for (size_t i = 0; i < cluster->conf->n_endpoints; i++)
-        ejected[i] = redis_endpoint_ejected(cluster->endpoints[i].id);
+        ejected[i] = endpoint_ejected(cluster->endpoints[i].id);
     return &cluster->endpoints[redis_ring_endpoint(cluster->ring, place, ejected)];
 }
 
@@ -75,7 +36,7 @@ const struct rt_endpoint *redis_place_endpoint(struct redis_client *cl, uint32_t
 {
     const struct rt_cluster *cluster = redis_cluster(cl);
     const struct rt_endpoint *e = &cluster->endpoints[redis_ring_endpoint(cluster->ring, place, NULL)];
-    if (redis_listener_conf(cl)->on_ejected == CONF_EJECTED_MOVE && redis_endpoint_ejected(e->id))
+    if (redis_listener_conf(cl)->on_ejected == CONF_EJECTED_MOVE && endpoint_ejected(e->id))
         return _moved(cluster, place);
     return e;
 }
@@ -105,15 +66,14 @@ struct redis_shard *redis_shard_get(struct redis_client *cl, const struct rt_end
     s->conf = &redis_cluster(cl)->conf->redis;
     s->address = e->conf->address;
     s->connections = s->conf->connections;
-    s->max_failures = s->conf->max_failures;
-    s->retry_after = s->conf->retry_after;
+    s->ejection = redis_cluster(cl)->conf->ejection;
     return s;
 }
 
 static struct redis_upstream *_connect(struct redis_shard *s, uint8_t resp, const char **why)
 {
     int err;
-    if (redis_endpoint_ejected(s->endpoint)) {
+    if (endpoint_ejected(s->endpoint)) {
         *why = s->error[0] ? s->error : "ejected";
         return NULL;
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "head_edit.h"
 #include "http.h"
 #include "worker.h"
@@ -74,6 +75,7 @@ static bool _final_head(struct exchange *x, const char *head, struct http1_messa
     }
     x->started = true;
     stat_add(&w->stats.listeners[x->d->c.listener_id].responses, 1);
+    endpoint_answered(x->u->c.endpoint);
     return true;
 }
 

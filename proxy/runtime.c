@@ -89,7 +89,7 @@ _Static_assert((int)CONF_HASH_JENKINS == (int)REDIS_HASH_JENKINS &&
                    (int)_CONF_HASH_MAX == (int)_REDIS_HASH_MAX,
                "both name the same hash functions");
 
-/* Which endpoint has which keys, for a cluster of Redis shards. */
+/* Which endpoint has which keys or hashes. */
 static int _build_ring(struct rt_cluster *c)
 {
     struct redis_ring_conf conf = {.hash = (enum redis_hash)c->conf->hash,
@@ -192,6 +192,18 @@ fail:
     return r;
 }
 
+int runtime_find_http_endpoint(const struct runtime *rt, const char *address)
+{
+    for (size_t i = 0; i < rt->conf->n_clusters; i++) {
+        const struct rt_cluster *c = &rt->clusters[i];
+        for (size_t e = 0; !conf_is_for_redis(c->conf) && e < c->conf->n_endpoints; e++) {
+            if (strcmp(c->conf->endpoints[e].address.text, address) == 0)
+                return (int)c->endpoints[e].id;
+        }
+    }
+    return -1;
+}
+
 struct runtime *runtime_ref(struct runtime *rt)
 {
     atomic_fetch_add_explicit(&rt->refs, 1, memory_order_relaxed);
@@ -229,10 +241,4 @@ const struct conf_route *runtime_route(const struct rt_listener *l, const char *
             return r;
     }
     return NULL;
-}
-
-const struct rt_endpoint *runtime_pick(struct rt_cluster *c)
-{
-    uint32_t at = atomic_fetch_add_explicit(c->position, 1, memory_order_relaxed) % c->schedule_len;
-    return &c->endpoints[c->schedule[at]];
 }

@@ -23,7 +23,7 @@ struct rt_cluster {
     struct rt_endpoint *endpoints;
     uint16_t *schedule; /**< Indexes into endpoints: smooth weighted round robin. */
     uint32_t schedule_len;
-    struct redis_ring *ring;  /**< Of a cluster for Redis; NULL otherwise. */
+    struct redis_ring *ring;  /**< For Redis, and with lb_policy maglev; NULL otherwise. */
     uint32_t kernel_id;       /**< In the kernel path's cluster table, UINT32_MAX without. */
     atomic_uint *position;    /**< Next place in the schedule; shared with the kernel path. */
     atomic_uint own_position; /**< `position` points here without a kernel path. */
@@ -61,8 +61,8 @@ void runtime_unref(struct runtime **rt);
 const struct conf_route *runtime_route(const struct rt_listener *l, const char *host, size_t host_len,
                                        const char *path, size_t path_len);
 
-/** Next endpoint by weight. */
-const struct rt_endpoint *runtime_pick(struct rt_cluster *c);
+/** Id of the endpoint with an address, as it is written in a cluster for HTTP; -1 without. */
+int runtime_find_http_endpoint(const struct runtime *rt, const char *address);
 
 /** Endpoint and listener addresses by id, for statistics; NULL for an unused id. */
 const char *runtime_endpoint_name(uint32_t id);

@@ -84,7 +84,7 @@ static void _clear_counters(struct kpath *k)
 
 static void _open_tables(struct kpath *k)
 {
-    k->clusters[0].endpoint[0] = 0;
+    k->clusters[0].place[0] = balance_place(0, 1);
     k->clusters[0].position = 0;
     k->clusters[0].len = 1;
     _put_ring(k);

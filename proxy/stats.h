@@ -33,10 +33,11 @@ struct endpoint_stats {
     stat_t connects;
     stat_t connect_failures;
     stat_t requests;
-    stat_t active; /**< Gauge: upstream connections. */
+    stat_t active;      /**< Gauge: upstream connections. */
+    stat_t outstanding; /**< Gauge: HTTP exchanges that have one. */
     stat_t retries;
     stat_t errors;    /**< Redis: error replies. */
-    stat_t ejections; /**< Redis: times it was taken out of use. */
+    stat_t ejections; /**< Times it was taken out of use for its failures. */
 };
 
 struct stats {

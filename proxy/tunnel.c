@@ -54,10 +54,7 @@ void tunnel_eof(struct exchange *x, bool from_upstream)
     }
     /* Both sides are done: what is queued still leaves. */
     struct downstream *d = x->d;
-    struct upstream *u = x->u;
-    x->u = NULL;
-    u->x = NULL;
-    conn_finish(&u->c, false);
+    conn_finish(&upstream_unbind(x)->c, false);
     x->downstream_close = true;
     d->x = NULL;
     exchange_free(d->c.worker, x);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "http.h"
 #include "kpath.h"
 #include "worker.h"
@@ -141,6 +142,7 @@ static void _expired(struct conn *c)
     } else if (x->state == EXCHANGE_TUNNEL) {
         exchange_cancel(x, FAULT_TUNNEL_TIMEOUT);
     } else {
+        exchange_endpoint_failed(x, "response timeout");
         exchange_fail(x, FAULT_RESPONSE_TIMEOUT, "upstream timeout");
     }
 }
@@ -184,10 +186,19 @@ static const struct conn_ops _ops = {
     .park = _park,
 };
 
+/* The request that was outstanding on the connection is over. */
+static void _uncount(struct upstream *u)
+{
+    if (u->c.counted)
+        endpoint_uncount(u->c.endpoint);
+    u->c.counted = false;
+}
+
 static void _release(struct conn *c)
 {
     struct upstream *u = upstream_of(c);
     struct worker *w = c->worker;
+    _uncount(u);
     stat_add(&w->stats.endpoints[u->c.endpoint].active, -1);
     _forget_pin(u);
     free(u);
@@ -216,12 +227,27 @@ void upstream_bind(struct exchange *x, struct upstream *u)
 {
     u->x = x;
     x->u = u;
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].outstanding, 1);
+}
+
+struct upstream *upstream_unbind(struct exchange *x)
+{
+    struct upstream *u = x->u;
+    x->u = NULL;
+    u->x = NULL;
+    stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].outstanding, -1);
+    _uncount(u);
+    return u;
 }
 
 static void _bind(struct exchange *x, struct upstream *u)
 {
     upstream_bind(x, u);
     x->sent_before = u->c.sent;
+    if (x->cluster->conf->lb_policy == CONF_LEAST_REQUEST) {
+        u->c.counted = true;
+        endpoint_count(u->c.endpoint);
+    }
     stat_add(&u->c.worker->stats.endpoints[u->c.endpoint].requests, 1);
 }
 
@@ -295,12 +321,8 @@ int upstream_get(struct exchange *x, bool fresh)
 
 void upstream_drop(struct exchange *x)
 {
-    struct upstream *u = x->u;
-    if (!u)
-        return;
-    x->u = NULL;
-    u->x = NULL;
-    _destroy(u);
+    if (x->u)
+        _destroy(upstream_unbind(x));
 }
 
 void upstream_park(struct upstream *u)
@@ -349,10 +371,8 @@ void upstream_pin(struct exchange *x)
 
 void upstream_release(struct exchange *x)
 {
-    struct upstream *u = x->u;
     bool donate = x->want_donate;
-    x->u = NULL;
-    u->x = NULL;
+    struct upstream *u = upstream_unbind(x);
     if (u->c.dead)
         return;
     struct worker *w = u->c.worker;

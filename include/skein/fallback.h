@@ -22,7 +22,7 @@ enum fallback_reason {
     FALLBACK_REDIRECT_FAILED,               /**< The kernel refused the redirect. */
     FALLBACK_INTERNAL,                      /**< A look-up failed that never should. */
     FALLBACK_COMMAND, /**< Redis: not a command with one short key, or a wrong number of arguments. */
-    FALLBACK_EJECTED, /**< Redis: the shard is not in use. */
+    FALLBACK_EJECTED, /**< The shard is not in use; for HTTP, no endpoint that was looked at is. */
     FALLBACK_RESP,    /**< Not used: from here on FALLBACK_RESP + enum resp_frame_reason. */
     _FALLBACK_RESP_LAST = FALLBACK_RESP + _RESP_FRAME_REASON_MAX - 1,
     _FALLBACK_MAX,

@@ -47,6 +47,7 @@
 #endif
 
 #include "parsers/http1_chunk_scan.h"
+#include "parsers/http1_find.h"
 #include "parsers/http1_framer.h"
 #include "parsers/http1_scan.h"
 #include "parsers/resp_scan.h"
@@ -181,6 +182,7 @@ struct slot {
     __u64 cookie;         /**< Of its socket. */
     __u32 slice_len;
     __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
+    __u32 source;     /**< Downstream: hash of the client's address. */
     __u32 cluster;    /**< Downstream: where the request at hand goes. */
     __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
@@ -190,6 +192,8 @@ struct slot {
     __u8 slice_kind;
     __u8 slice_reason;
     __u8 left_for; /**< enum fallback_reason with which the programs ended this stay; 0 if they did not. */
+    __u8 counted;  /**< Downstream: the request at hand counts in the load of its endpoint. Upstream: the
+                      outstanding one. */
     __u8 framing;  /**< enum http1_framing of the message at hand. */
     __s8 stop;     /**< enum http1_chunk_result: why a chunked body could not be walked further. */
     __u8 pieces;   /**< Times that something was held for the message at hand. */
@@ -202,13 +206,13 @@ struct slot {
     __u32 parsed_seq; /**< where strparser is, */
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
-
     union {
         struct http1_head head; /**< Of the last head framed. */
         struct resp_frame frame;
     };
     union {
         struct http1_scan scan;
+        struct http1_find find;
         struct resp_scan_state resp;
         struct redis_name name;
         struct redis_tag tag;

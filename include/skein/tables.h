@@ -4,6 +4,7 @@
 #include <linux/types.h>
 
 #include "parsers/redis_crc16.h"
+#include "skein/balance.h"
 #include "skein/fallback.h"
 
 /** Route result for requests that userspace answers. */
@@ -40,11 +41,23 @@ struct kernel_ring {
     __u16 endpoint[REDIS_SLOTS];
 };
 
+/** For HTTP. With BALANCE_LEAST_REQUEST each endpoint has one place, otherwise as many as its weight
+ * demands. */
 struct kernel_cluster {
-    __u32 position; /**< Shared with userspace. */
+    __u32 position; /**< Of round robin; shared with userspace. */
     __u32 len;
-    __u32 endpoint[SCHEDULE_MAX]; /**< Endpoint ids. */
-};
+    __u32 policy;             /**< enum balance_policy */
+    __u32 hash_on;            /**< enum balance_hash_on, for BALANCE_MAGLEV */
+    __u32 maglev;             /**< Its table. */
+    struct http1_name field;  /**< The header field that is hashed, */
+    struct http1_name cookie; /**< and the cookie in it; `len` 0: the whole value. */
+    __u32 place[SCHEDULE_MAX];
+} __attribute__((aligned(8))); /* As far apart as elements of a mapped array are. */
+
+/** Endpoint ids by hash. */
+struct kernel_maglev {
+    __u16 endpoint[BALANCE_MAGLEV_SIZE];
+} __attribute__((aligned(8)));
 
 struct listener_counters {
     __u64 requests;

@@ -59,8 +59,13 @@ class ProxyTest(unittest.TestCase):
         cls.start_skein()
 
     @classmethod
+    def finish_config(cls):
+        """Changes `config` before it is used."""
+
+    @classmethod
     def start_skein(cls):
         cls.config = make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        cls.finish_config()
         cls.skein = Skein(cls.config).start()
 
     @classmethod

@@ -162,6 +162,10 @@ class Skein:
         with Client(self.admin) as client:
             return client.get(target)
 
+    def admin_post(self, target):
+        with Client(self.admin) as client:
+            return client.request("POST", target, b"")
+
     def metrics(self):
         response = self.admin_get("/metrics")
         assert response.status == 200, response

@@ -3,33 +3,9 @@ import collections
 
 import harness
 from harness import Client, ProxyTest, unique
-from origin import Origin, reply
+from named_origins import NamedOrigins
+from origin import Origin
 from wire import make_request
-
-
-def named(name):
-    """A script for every path of an origin that tells which origin it is."""
-    def script(conn, request):
-        conn.read_body(request)
-        conn.send(reply(name.encode()))
-    return script
-
-
-class NamedOrigins(ProxyTest):
-    names = ()
-
-    @classmethod
-    def clusters(cls):
-        cls.origins = {name: Origin(name) for name in cls.names}
-        for name, origin in cls.origins.items():
-            origin.default = named(name)
-        return {name: [origin.address] for name, origin in cls.origins.items()}
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        for origin in getattr(cls, "origins", {}).values():
-            origin.close()
 
 
 class MatchTest(NamedOrigins):

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/kpath_internal.h"
 #include "proxy/worker.h"
 #include "tests/unit/http1_chunk_walk.h"
 
@@ -297,6 +298,9 @@ static void _finish(struct node *d)
     d->started = false;
     d->c.requests++;
     _counts.exchanges++;
+    if (u->c.counted)
+        __atomic_fetch_sub(&_worker.kpath->k->endpoint_load[0].outstanding, 1, __ATOMIC_RELAXED);
+    u->c.counted = false;
     if (u->in_len || !kpath_donate(&u->c))
         u->parked = true;
 }

@@ -60,6 +60,9 @@ static void _fill_tables(struct kpath *k)
     memset(k->pools, 0, sizeof(*k->pools) * k->n_endpoints);
     memset(k->clusters, 0, sizeof(*k->clusters) * KERNEL_CLUSTERS);
     k->clusters[0].len = 1;
+    k->clusters[0].place[0] = balance_place(0, 1);
+    memset(k->endpoint_state, 0, sizeof(*k->endpoint_state) * RUNTIME_ENDPOINTS_MAX);
+    memset(k->endpoint_load, 0, sizeof(*k->endpoint_load) * RUNTIME_ENDPOINTS_MAX);
 }
 
 static void _listener(struct bench *b, uint32_t buffer, uint64_t body_bytes)

@@ -4,6 +4,7 @@
  * request to userspace where that is the answer.
  */
 #include "kernel_helper.h"
+#include "parsers/http1_path.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -52,6 +53,9 @@ static void _path(char *out, size_t max)
     }
     for (uint32_t i = _random(4); i > 0; i--) {
         const char *s = _segments[_random(COUNT(_segments))];
+        /* Empty segments now and then only: userspace has those. */
+        if (out[n - 1] == '/' && *s == '/' && _random(8))
+            s++;
         if (n + strlen(s) > max)
             break;
         n += (size_t)sprintf(out + n, "%s", s);
@@ -137,7 +141,12 @@ static uint32_t _expected(struct runtime *rt, const struct rt_listener *l, const
 {
     size_t path_len = strcspn(path, "?");
     const struct conf_route *r = runtime_route(l, host, strcspn(host, ":"), path, path_len);
-    if (!r || r->cluster < 0 || conf_route_edits(r) || rt->clusters[r->cluster].kernel_id == UINT32_MAX)
+    /* Paths that others may read differently are userspace's, unless all paths have one route. */
+    const struct conf_route *first = &l->conf->routes[0];
+    bool single = !first->host && first->path_prefix && strcmp(first->path_prefix, "/") == 0;
+    if (!r || (!single && !http1_path_is_plain(path, path_len)))
+        return 0;
+    if (r->cluster < 0 || conf_route_edits(r) || rt->clusters[r->cluster].kernel_id == UINT32_MAX)
         return 0;
     return rt->clusters[r->cluster].endpoints[0].id + 1;
 }

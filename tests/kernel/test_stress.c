@@ -393,6 +393,7 @@ static void _run(struct bench *b)
     assert_int_equal(n.strays, 0);
     assert_int_equal(n.lost, 0);
     assert_true(settled);
+    assert_int_equal(b->k->endpoint_load[0].outstanding, 0);
     assert_true(bench_responses(b) > 100 && n.takeovers > 10);
     assert_true(!_chunked || !_in_pieces || (n.chunked > 0 && n.held > 0));
 }
@@ -447,6 +448,8 @@ static int _setup(void **state)
     int r = bench_setup(state);
     _redis = false;
     _chunked = false;
+    /* Requests are counted, on whichever path they end. */
+    ((struct bench *)*state)->k->clusters[0].policy = BALANCE_LEAST_REQUEST;
     daemon_open(((struct bench *)*state)->k, SLOT_HTTP);
     return r;
 }

@@ -17,12 +17,14 @@ skein_proxy_test(head_edit SOURCES head.c date.c head_edit.c peer.c request_id.c
 skein_proxy_test(listen SOURCES listen.c LIBS PkgConfig::LIBEVENT)
 skein_proxy_test(log SOURCES log.c)
 skein_proxy_test(reply SOURCES reply.c LIBS skein_parsers PkgConfig::LIBEVENT)
-skein_proxy_test(runtime SOURCES runtime.c LIBS skein_conf skein_parsers Threads::Threads)
+skein_proxy_test(runtime SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
+skein_proxy_test(balance SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
+skein_proxy_test(endpoint SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
 
 # The Redis path as a whole behind a worker's listener; each test is about one of its sources.
 set(redis_sources redis_client.c redis_command.c redis_local.c redis_pin.c redis_pubsub.c redis_request.c redis_shard.c
                   redis_split.c redis_transaction.c redis_upstream.c)
-set(redis_bench_sources conn.c conn_output.c gather.c log.c redis_path.c runtime.c worker.c
+set(redis_bench_sources conn.c conn_output.c endpoint.c gather.c log.c redis_path.c runtime.c worker.c
                         ${redis_sources})
 list(TRANSFORM redis_bench_sources PREPEND ${PROJECT_SOURCE_DIR}/proxy/)
 add_library(redis_bench STATIC redis_bench.c redis_bench_bytes.c redis_bench_stubs.c ${redis_bench_sources})

@@ -88,11 +88,6 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
     return 0;
 }
 
-void kpath_eject(struct worker *w, uint32_t endpoint, bool ejected)
-{
-    (void)w, (void)endpoint, (void)ejected;
-}
-
 bool kpath_expired(struct conn *c)
 {
     (void)c;

@@ -313,8 +313,8 @@ static void _redis_example(void **state)
     assert_int_equal(clusters[0].lb_policy, CONF_CRC16_SLOTS);
     assert_int_equal(clusters[1].lb_policy, CONF_KETAMA);
     assert_int_equal(clusters[0].redis.connections, clusters[1].redis.connections);
-    assert_int_equal(clusters[0].redis.max_failures, clusters[1].redis.max_failures);
-    assert_int_equal(clusters[0].redis.retry_after, clusters[1].redis.retry_after);
+    assert_int_equal(clusters[0].ejection.max_failures, clusters[1].ejection.max_failures);
+    assert_int_equal(clusters[0].ejection.retry_after, clusters[1].ejection.retry_after);
     assert_int_equal(clusters[0].endpoints[0].weight, clusters[0].endpoints[1].weight);
     assert_int_equal(clusters[1].hash, CONF_HASH_FNV1A_64);
     assert_string_equal(clusters[1].endpoints[1].name, "pool-b");

@@ -138,10 +138,6 @@ static void _actions(void **state)
     RUN(rows);
 }
 
-#define NO_POLICY                                                                                            \
-    " is not available in this version, expected round_robin, or for redis listeners crc16_slots, ketama, "  \
-    "modula or maglev"
-
 static void _clusters(void **state)
 {
     static const struct row rows[] = {
@@ -159,10 +155,6 @@ static void _clusters(void **state)
          "12: clusters[0].endpoints[1].weight: 1001 is out of range, expected 1 to 1000"},
         {CLUSTERS(CLUSTER("c", "127.0.0.1:1") CLUSTER("c", "127.0.0.1:2")),
          "9: clusters[1].name: clusters[0] has the name \"c\" too, expected a unique name"},
-        {CLUSTERS("  - { name: c, lb_policy: random, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"
-                  "  - { name: d, lb_policy: least_request, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
-         "8: clusters[0].lb_policy: lb_policy \"random\"" NO_POLICY "\n"
-         "9: clusters[1].lb_policy: lb_policy \"least_request\"" NO_POLICY},
         {CLUSTERS("  - { name: c, retries: 11, endpoints: [ { address: \"127.0.0.1:1\" } ] }\n"),
          "8: clusters[0].retries: 11 is out of range, expected 0 to 10"},
         {CLUSTERS(

@@ -293,7 +293,7 @@ static void _sections(void **state)
          "7: listeners[0].routes[0].forwarded: \"on\" is not known, expected one of: "
          "off, x_forwarded_for, forwarded, both"},
         {FORWARD("request_id: yes"),
-         "7: listeners[0].routes[0].request_id: \"yes\" is not known, expected one of: false, true"},
+         "7: listeners[0].routes[0].request_id: \"yes\" is not known, expected one of: true, false"},
     };
 
     RUN(rows);

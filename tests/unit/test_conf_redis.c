@@ -114,8 +114,8 @@ static void _clusters(void **state)
     assert_null(clusters[1].redis.user);
     assert_null(clusters[1].redis.password);
     assert_int_equal(clusters[1].redis.connections, 1);
-    assert_int_equal(clusters[1].redis.max_failures, 3);
-    assert_int_equal(clusters[1].redis.retry_after, 10 * CONF_NS_PER_S);
+    assert_int_equal(clusters[1].ejection.max_failures, 3);
+    assert_int_equal(clusters[1].ejection.retry_after, 10 * CONF_NS_PER_S);
     assert_null(clusters[1].endpoints[0].name);
     assert_int_equal(clusters[1].endpoints[0].weight, 7);
 
@@ -125,8 +125,8 @@ static void _clusters(void **state)
     assert_string_equal(ring->redis.user, "proxy");
     assert_string_equal(ring->redis.password, "up");
     assert_int_equal(ring->redis.connections, 64);
-    assert_int_equal(ring->redis.max_failures, 0);
-    assert_int_equal(ring->redis.retry_after, CONF_NS_PER_M);
+    assert_int_equal(ring->ejection.max_failures, 0);
+    assert_int_equal(ring->ejection.retry_after, CONF_NS_PER_M);
     assert_string_equal(ring->endpoints[0].name, "shard:a/1");
     assert_string_equal(ring->endpoints[1].name, "b");
     assert_null(ring->endpoints[2].name);
@@ -187,7 +187,9 @@ static void _hashes(void **state)
     "  - { name: k, lb_policy: ketama, " ENDPOINTS " }\n"
 #define SECTION(section) REDIS("    cluster: s\n    redis:\n      " section "\n")
 
-#define BOTH_USES ", which is only for redis listeners, expected one with round_robin"
+#define BOTH_USES                                                                                            \
+    ", which is only for redis listeners, expected one with round_robin, random, least_request or maglev "   \
+    "with hash_on"
 
 static void _bad_listeners(void **state)
 {
@@ -214,14 +216,13 @@ static void _bad_listeners(void **state)
                                                "  - { name: k, lb_policy: modula, " ENDPOINTS " }\n"
                                                "  - { name: s, lb_policy: maglev, " ENDPOINTS " }\n",
          "2: listeners[0].routes[0].cluster: cluster \"k\" has lb_policy modula" BOTH_USES "\n"
-         "3: listeners[1].routes[0].cluster: cluster \"s\" has lb_policy maglev" BOTH_USES},
-        /* One mistake, one error. */
+         "3: listeners[1].routes[0].cluster: cluster \"s\" has lb_policy maglev without hash_on" BOTH_USES},
         {"listeners:\n" LISTENER(
              "a", "127.0.0.1:8",
              "k") "  - { name: r, address: \"127.0.0.1:1\", protocol: redis, cluster: k }\n"
-                  "clusters:\n  - { name: k, lb_policy: random, " ENDPOINTS " }\n",
-         "5: clusters[0].lb_policy: lb_policy \"random\" is not available in this version, expected "
-         "round_robin, or for redis listeners crc16_slots, ketama, modula or maglev"},
+                  "clusters:\n  - { name: k, lb_policy: maglev, hash_on: { header: a }, " ENDPOINTS " }\n",
+         "3: listeners[1].cluster: cluster \"k\" has lb_policy maglev with hash_on, expected one with "
+         "crc16_slots, ketama, modula or maglev"},
     };
 
     RUN(rows);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "conf_helper.h"
+#include "proxy/balance.h"
 #include "proxy/runtime.h"
 
 #define CLUSTER "clusters:\n  - name: a\n    endpoints: [ { address: \"127.0.0.1:9001\" } ]\n"
@@ -25,6 +26,8 @@ static struct runtime *_runtime(const char *text)
     free(l.errors);
     return rt;
 }
+
+static const struct balance_request _anyone;
 
 /* Number of the first route that matches, -1 without. */
 static int _route(const struct runtime *rt, const char *host, const char *path)
@@ -109,7 +112,7 @@ static void _check_weights(const uint32_t *weights, size_t n, uint32_t period)
         total += weights[i];
     assert_int_equal(c->schedule_len, period);
     for (uint32_t step = 1; step <= 3 * period; step++) {
-        const struct rt_endpoint *e = runtime_pick(c);
+        const struct rt_endpoint *e = balance_pick(c, &_anyone);
         seen[e - c->endpoints]++;
         for (size_t i = 0; i < n; i++) {
             int64_t off = (int64_t)seen[i] * total - (int64_t)step * weights[i];
@@ -152,7 +155,7 @@ static void test_order_is_smooth(void **state)
     struct runtime *rt = _weighted(weights, 3);
     struct rt_cluster *c = &rt->clusters[0];
     for (size_t i = 0; i < 7; i++)
-        assert_int_equal(runtime_pick(c) - c->endpoints, expected[i] - '0');
+        assert_int_equal(balance_pick(c, &_anyone) - c->endpoints, expected[i] - '0');
     runtime_unref(&rt);
 }
 
@@ -163,8 +166,8 @@ static void test_position_may_be_elsewhere(void **state)
     struct rt_cluster *c = &rt->clusters[0];
     atomic_uint elsewhere = 7;
     c->position = &elsewhere;
-    assert_int_equal(runtime_pick(c)->id, c->endpoints[1].id);
-    assert_int_equal(runtime_pick(c)->id, c->endpoints[0].id);
+    assert_int_equal(balance_pick(c, &_anyone)->id, c->endpoints[1].id);
+    assert_int_equal(balance_pick(c, &_anyone)->id, c->endpoints[0].id);
     assert_int_equal(elsewhere, 9);
     assert_int_equal(c->own_position, 0);
     runtime_unref(&rt);
