@@ -1,21 +1,13 @@
 /* The daemon: its own code takes, frees and gives connections; here is what that code finds around it. */
 #include "model.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <errno.h>
-#include <event2/event.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "kernel_internal.h"
 #include "kpath.h"
 #include "leave.h"
-#include "log.h"
 #include "takeover.h"
 #include "worker.h"
-
-enum { FD = 100, SOCKS_FD = 1000, COOKIES_FD };
 
 static struct conf conf;
 static struct runtime runtime = {.conf = &conf};
@@ -23,20 +15,11 @@ static struct rt_listener rt_listener = {.runtime = &runtime};
 static struct worker_listener worker_listener;
 static struct worker worker = {.runtime = &runtime, .kpath = &world.kw};
 static char skeleton[4096] __attribute__((aligned(16)));
-static event_callback_fn on_leave;
 
 static unsigned _number(const struct conn *c)
 {
     return c->upstream ? U1 + (unsigned)((const struct upstream *)c - world.up)
                        : (unsigned)((const struct downstream *)c - world.down);
-}
-
-/* A system call on a socket waits until no program is at work there. */
-static struct socket_model *_call(unsigned c)
-{
-    world.actors[DAEMON].lock = (uint8_t)c;
-    point(SYSCALL, &world.socks[c]);
-    return &world.socks[c];
 }
 
 /* Userspace --------------------------------------------------------------------------- */
@@ -227,149 +210,13 @@ void conn_close(struct conn *c, bool reset)
         return;
     c->dead = true;
     kpath_detach(c);
-    struct socket_model *s = _call(i);
+    struct socket_model *s = model_call(i);
     s->closed = true;
     s->in_map = false;
     s->n_underway = 0;
     memset(s->underway, 0, sizeof(s->underway));
     kpath_free_slot(c);
     _close_partner(i);
-}
-
-/* System calls ------------------------------------------------------------------------ */
-
-int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
-{
-    if (fd == COOKIES_FD) {
-        unsigned c = (unsigned)*(const uint64_t *)key - 1;
-        _call(c);
-        world.cookies[c] = *(const uint32_t *)value;
-        return 0;
-    }
-    unsigned c = (unsigned)*(const uint64_t *)value - FD;
-    struct socket_model *s = _call(c);
-    DEMAND(socket_in_slot(*(const uint32_t *)key) == NONE, "a slot has two sockets");
-    s->in_map = true;
-    s->stopped = s->failed = s->user = s->frozen = false;
-    return 0;
-}
-
-int bpf_map_delete_elem(int fd, const void *key)
-{
-    if (fd == COOKIES_FD) {
-        unsigned c = (unsigned)*(const uint64_t *)key - 1;
-        if (c < CONNS) {
-            _call(c);
-            world.cookies[c] = 0;
-        }
-        return 0;
-    }
-    unsigned c = socket_in_slot(*(const uint32_t *)key);
-    if (c == NONE)
-        return -ENOENT;
-    struct socket_model *s = _call(c);
-    DEMAND(!s->n_underway, "no lost byte: a socket leaves with bytes under way into it");
-    DEMAND(s->stopped || s->arrived == s->parsed, "no lost byte: strparser drops what it is at");
-    s->in_map = false;
-    return 0;
-}
-
-int bpf_prog_test_run_opts(int fd, struct bpf_test_run_opts *opts)
-{
-    uint32_t slot;
-    memcpy(&slot, opts->data_in, sizeof(slot));
-    opts->retval = run_inspect(slot);
-    return 0;
-}
-
-int bpf_program__fd(const struct bpf_program *program)
-{
-    return 0;
-}
-
-ssize_t model_recv(int fd, void *to, size_t len, int flags)
-{
-    unsigned c = (unsigned)fd - FD;
-    struct socket_model *s = _call(c);
-    size_t n = s->passed < len ? s->passed : len;
-    for (size_t i = 0; i < n; i++)
-        ((char *)to)[i] = stream_byte(c, s->gone - s->passed + (unsigned)i);
-    s->kick = s->in_map && s->arrived > s->parsed;
-    remember(n);
-    return n ? (ssize_t)n : -1;
-}
-
-int model_setsockopt(int fd, int level, int option, const void *value, socklen_t len)
-{
-    struct socket_model *s = _call((unsigned)fd - FD);
-    s->kick = s->in_map && !s->stopped && s->arrived > s->parsed;
-    return 0;
-}
-
-int model_getsockopt(int fd, int level, int option, void *value, socklen_t *len)
-{
-    unsigned c = (unsigned)fd - FD;
-    if (option == SO_COOKIE) {
-        *(uint64_t *)value = c + 1;
-        return 0;
-    }
-    struct socket_model *s = _call(c);
-    *(int *)value = s->failed ? PARSER_GAVE_UP : 0;
-    s->failed = false;
-    return 0;
-}
-
-/* Library ----------------------------------------------------------------------------- */
-
-int event_assign(struct event *ev, struct event_base *base, evutil_socket_t fd, short what,
-                 event_callback_fn callback, void *arg)
-{
-    on_leave = callback;
-    return 0;
-}
-
-int event_add(struct event *ev, const struct timeval *tv)
-{
-    return 0;
-}
-
-void log_line(enum log_level level, const char *format, ...)
-{
-    DEMAND(false, "no deadlock: the daemon has waited for a program too long");
-}
-
-void *model_realloc(void *old, size_t len)
-{
-    DEMAND(len <= sizeof(world.memory[0].bytes), "too much was passed");
-    for (unsigned i = 0; i < CONNS && !old; i++) {
-        if (world.memory[i].used)
-            continue;
-        world.memory[i].used = true;
-        return world.memory[i].bytes;
-    }
-    return old;
-}
-
-void *model_malloc(size_t len)
-{
-    return model_realloc(NULL, len);
-}
-
-void model_free(void *memory)
-{
-    for (unsigned i = 0; i < CONNS; i++) {
-        if (memory == world.memory[i].bytes)
-            memset(&world.memory[i], 0, sizeof(world.memory[i]));
-    }
-}
-
-void *model_memset(void *to, int value, size_t len)
-{
-    for (unsigned i = 0; i < SLOTS; i++) {
-        if ((char *)to > (char *)&model_slots[i] && (char *)to < (char *)&model_slots[i + 1])
-            accessed_all(i);
-    }
-    return memset(to, value, len);
 }
 
 /* Tasks ------------------------------------------------------------------------------- */
@@ -382,7 +229,7 @@ void daemon_run(void)
         kpath_wake(c);
         break;
     case TASK_LEAVE:
-        on_leave(-1, 0, &worker);
+        model_fire(&worker);
         world.kw.leave_poll_us = 0;
         break;
     case TASK_PROMOTE:

@@ -12,6 +12,7 @@
  *   sockets.c     what the kernel does around them: strparser, queues, redirects
  *   peers.c       clients and servers: what they send, and what they have to get
  *   daemon.c      what the daemon's code needs around it, and what it is asked to do
+ *   syscalls.c    what it calls
  *   moves.c       what can happen next in a state
  *   properties.c  what has to hold in every state, and at every end
  *   search.c      all states
@@ -188,6 +189,11 @@ bool daemon_bound(unsigned u);
 void userspace_serves(unsigned d);
 void userspace_finishes(unsigned d);
 bool userspace_can_finish(unsigned d);
+
+/* syscalls.c */
+enum { FD = 100, SOCKS_FD = 1000, COOKIES_FD };
+struct socket_model *model_call(unsigned c);
+void model_fire(void *arg);
 
 /* moves.c */
 enum { MOVES = 64 };

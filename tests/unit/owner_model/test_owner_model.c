@@ -1,6 +1,6 @@
 /*
- * Every scenario in all its interleavings: nothing may go wrong. Given the name of a property, the program is
- * built from changed sources: that property has to break.
+ * Every scenario in all its interleavings: nothing may go wrong. Given a property and a scenario, the program
+ * is built from changed sources: there that property has to break.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,22 +39,22 @@ static void test_scenarios(void **state)
     printf("\n");
 }
 
-static int _expect_broken(const char *property)
+static int _expect_broken(const char *property, const char *scenario)
 {
-    for (const struct scenario *s = scenarios; s->name; s++) {
-        struct result r = _explore(s);
-        if (!r.violation)
-            continue;
-        print_trace();
-        return strncmp(r.violation, property, strlen(property)) ? 1 : 0;
-    }
-    return 1;
+    const struct scenario *s = scenarios;
+    while (s->name && strcmp(s->name, scenario))
+        s++;
+    if (!s->name)
+        return 2;
+    struct result r = _explore(s);
+    print_trace();
+    return !r.violation || strncmp(r.violation, property, strlen(property));
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_scenarios)};
-    if (argc > 1)
-        return _expect_broken(argv[1]);
+    if (argc == 3)
+        return _expect_broken(argv[1], argv[2]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
