@@ -13,14 +13,15 @@
 uint64_t points;
 bool points_grew;
 
-#define FIELDS_OF_SLOT(X)                                                                                    \
-    X(owner)                                                                                                 \
-    X(passed)                                                                                                \
-    X(redirected) X(total) X(remaining) X(remaining_next) X(chunks) X(chunks_next) X(expect_seq) X(tx_seq)   \
-        X(tx_valid) X(listener) X(stats_id) X(pool) X(pool_index) X(activity) X(picked) X(write_seq)         \
-            X(copied_seq) X(parsed_seq) X(rcv_nxt) X(stopped) X(slice_len) X(heads) X(cluster) X(held)       \
-                X(window_len) X(protocol) X(slice_kind) X(slice_reason) X(framing) X(stop) X(pieces) X(run)  \
-                    X(responding) X(early) X(aborted) X(head) X(scan) X(line) X(window)
+/* In the order of their offsets. */
+/* clang-format off */
+#define FIELDS_OF_SLOT(X) \
+    X(owner) X(passed) X(redirected) X(total) X(remaining) X(remaining_next) X(chunks) X(chunks_next) \
+    X(expect_seq) X(tx_seq) X(tx_valid) X(listener) X(stats_id) X(pool) X(pool_index) X(activity) \
+    X(picked) X(write_seq) X(copied_seq) X(parsed_seq) X(rcv_nxt) X(stopped) X(slice_len) X(heads) \
+    X(cluster) X(held) X(window_len) X(protocol) X(slice_kind) X(slice_reason) X(framing) X(stop) \
+    X(pieces) X(run) X(responding) X(early) X(aborted) X(head) X(scan) X(line) X(window)
+/* clang-format on */
 
 #define FIELD_ID(name)   FIELD_##name,
 #define FIELD_NAME(name) #name,
