@@ -116,7 +116,7 @@ static void _access(const void *address, size_t size, bool write, enum op op)
         point(op, address);
     _note(slot, field, write);
     if (write) {
-        if (op == WRITE)
+        if (op == WRITE || op == AND)
             _check_write(slot, field);
         return;
     }

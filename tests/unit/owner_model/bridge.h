@@ -9,7 +9,7 @@
 enum { SLOTS = 5, NO_SOCKET = 0xff };
 
 /** What a coroutine does next. */
-enum op { REST, BEGIN, READ, WRITE, CAS, AND, OR, ADD, SOCKET, REDIRECT, APPLY, SYSCALL, END };
+enum op { REST, BEGIN, READ, WRITE, CAS, AND, OR, ADD, SOCKET, REDIRECT, APPLY, SYSCALL, INSERT, END };
 
 extern struct slot model_slots[SLOTS];
 extern struct pool model_pool;

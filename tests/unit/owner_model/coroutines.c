@@ -130,7 +130,7 @@ bool resting(unsigned actor)
 bool blocked(unsigned actor)
 {
     const struct actor *a = &world.actors[actor];
-    if (a->op == SYSCALL)
+    if (a->op == SYSCALL || a->op == INSERT)
         return a->lock != NONE && !resting(a->lock);
     return a->op == READ && a->address == a->last && spins(a) && !memcmp(a->last, &a->value, 8);
 }

@@ -43,7 +43,7 @@ struct scenario {
     uint8_t wakes;   /**< The daemon takes connections for no reason of the protocol's. */
     uint8_t inserts; /**< Promotions and donations. */
     uint8_t closes;  /**< Connections that the daemon closes. */
-    bool refusals;   /**< Redirects may fail. */
+    bool refusals;   /**< Redirects and insertions may fail. */
     bool pipelining; /**< Clients do not wait for responses. */
 };
 

@@ -16,6 +16,7 @@ static const char *const ops[] = {"rests",
                                   "redirects",
                                   "queues",
                                   "calls the kernel",
+                                  "inserts",
                                   "ends"};
 static const char *const tasks[] = {"", "wakes", "looks at who leaves", "promotes", "donates", "closes"};
 
@@ -55,8 +56,11 @@ static bool _can_leave(void)
 static void _daemon(struct move *to, unsigned *n)
 {
     if (!resting(DAEMON)) {
-        if (!blocked(DAEMON))
-            _add(to, n, MOVE_STEP, DAEMON, 0, true);
+        if (blocked(DAEMON))
+            return;
+        _add(to, n, MOVE_STEP, DAEMON, 0, true);
+        if (scenario->refusals && world.actors[DAEMON].op == INSERT)
+            _add(to, n, MOVE_STEP, DAEMON, 1, false);
         return;
     }
     if (_can_leave())

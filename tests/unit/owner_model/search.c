@@ -78,7 +78,7 @@ static void _search(size_t at, unsigned depth)
         if (!violation)
             check_state();
         if (violation || points_grew) {
-            trace_len = trace_len ? trace_len : depth + 1;
+            trace_len = depth + 1;
             return;
         }
         if (!_visit())
@@ -90,7 +90,7 @@ static void _search(size_t at, unsigned depth)
     if (_end(all, n, here)) {
         restore(here);
         check_end();
-        trace_len = depth;
+        trace_len = violation ? depth : 0;
     }
 }
 

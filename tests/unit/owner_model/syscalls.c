@@ -28,7 +28,14 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
         return 0;
     }
     unsigned c = (unsigned)*(const uint64_t *)value - FD;
-    struct socket_model *s = model_call(c);
+    struct socket_model *s = &world.socks[c];
+    world.actors[DAEMON].lock = (uint8_t)c;
+    point(INSERT, s);
+    remember(chosen);
+    if (chosen) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
     DEMAND(socket_in_slot(*(const uint32_t *)key) == NONE, "a slot has two sockets");
     s->in_map = true;
     s->stopped = s->failed = s->user = s->frozen = false;
