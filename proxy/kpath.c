@@ -137,9 +137,13 @@ static void _penalize(struct conn *d, const struct conn *u)
 
 /* Upstream ---------------------------------------------------------------------------- */
 
+/* From here on it can be leased. Not before it is in the maps: a program that still has the place's bit in
+ * hand from before would lease it, and could be at work with the slot when inserting fails. */
 static void _pool_put(struct conn *u)
 {
     uint32_t i = u->pool_index;
+    uint32_t ref = slot_ref(u->slot, u->worker->kpath->k->gens[u->slot]);
+    __atomic_store_n(&_pool(u)->ref[i], ref, __ATOMIC_RELEASE);
     __atomic_fetch_or(&_pool(u)->idle[i / 64], 1ULL << (i % 64), __ATOMIC_ACQ_REL);
 }
 
@@ -149,13 +153,13 @@ static void _pool_hide(struct conn *u)
     __atomic_fetch_and(&_pool(u)->idle[i / 64], ~(1ULL << (i % 64)), __ATOMIC_ACQ_REL);
 }
 
+/* Finds it a place; it is taken when the connection is put there. */
 static bool _pool_place(struct conn *u)
 {
-    struct pool *p = _pool(u);
+    const struct pool *p = _pool(u);
     for (uint32_t i = 0; i < POOL_SIZE; i++) {
         if (p->ref[i])
             continue;
-        p->ref[i] = slot_ref(u->slot, u->worker->kpath->k->gens[u->slot]);
         u->pool_index = i;
         return true;
     }
@@ -206,7 +210,7 @@ bool kpath_donate(struct conn *c)
         _pool_put(c);
         return true;
     }
-    _pool_leave(c);
+    c->pool_index = UINT32_MAX;
     return false;
 }
 

@@ -54,7 +54,7 @@ static void _path(char *out, size_t max)
     for (uint32_t i = _random(4); i > 0; i--) {
         const char *s = _segments[_random(COUNT(_segments))];
         /* Empty segments now and then only: userspace has those. */
-        if (out[n - 1] == '/' && *s == '/' && _random(8))
+        if (out[n - 1] == '/' && *s == '/' && _random(16))
             s++;
         if (n + strlen(s) > max)
             break;

@@ -38,4 +38,3 @@ endforeach()
 
 # The words that the daemon and the BPF programs share, and the protocol they follow.
 skein_unit_test(owner skein_framer)
-skein_unit_test(owner_model skein_framer)
