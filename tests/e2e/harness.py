@@ -242,4 +242,4 @@ def main():
     sys.exit(0 if result.passed else 77)
 
 
-__all__ = ["DEADLINE", "SANITIZED", "Client", "Ended", "ProxyTest", "main", "unique", "wait_for"]
+__all__ = ["DEADLINE", "SANITIZED", "SLOW", "Client", "Ended", "ProxyTest", "main", "unique", "wait_for"]

@@ -3,8 +3,10 @@ import glob
 import os
 import re
 import subprocess
+import tempfile
 
 META = "linux-image-cloud-amd64"
+IMPATIENT = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1"]
 
 
 class Missing(Exception):
@@ -22,12 +24,15 @@ def _package():
 
 
 def _unpack(archive, folder):
-    """vmlinuz out of a package, by the version in its name."""
+    """vmlinuz out of a package, by the version in its name; all of it or nothing."""
     listing = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    unpacked = subprocess.run(["tar", "-x", "-C", folder, "--strip-components=2", "--wildcards", "./boot/vmlinuz-*"],
-                              input=listing, capture_output=True)
-    if unpacked.returncode:
-        raise Missing(f"no kernel in {archive}: {unpacked.stderr.decode().strip()}")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        unpacked = subprocess.run(["tar", "-x", "-C", scratch, "--wildcards", "./boot/vmlinuz-*"], input=listing,
+                                  capture_output=True)
+        if unpacked.returncode:
+            raise Missing(f"no kernel in {archive}: {unpacked.stderr.decode().strip()}")
+        for image in _cached(os.path.join(scratch, "boot")):
+            os.replace(image, os.path.join(folder, os.path.basename(image)))
 
 
 def _cached(folder):
@@ -55,9 +60,11 @@ def find(folder, wanted=None):
         image = os.path.join(folder, package.replace("linux-image", "vmlinuz"))
         if os.path.exists(image):
             return image
-        result = subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, text=True)
+        result = subprocess.run(["apt-get", "-qq", *IMPATIENT, "download", package], cwd=folder,
+                                capture_output=True, text=True)
         for archive in glob.glob(os.path.join(folder, package + "_*.deb")):
-            _unpack(archive, folder)
+            if result.returncode == 0:
+                _unpack(archive, folder)
             os.remove(archive)
         if os.path.exists(image):
             return image
