@@ -4,11 +4,11 @@ import subprocess
 import threading
 import time
 
-# Hardware virtualization is not asked for: where a guest is offered it, it may hang. The kernel's check
-# of its timer fails when the host has other things to do.
+# Hardware virtualization is not asked for: where a guest is offered it, it may hang. The checks that
+# the kernel makes of its timer and its processors fail when the host has other things to do.
 QEMU = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G",
         "-display", "none", "-nodefaults", "-no-reboot", "-nic", "none",
-        "-append", "console=ttyS0 panic=-1 no_timer_check rdinit=/init"]
+        "-append", "console=ttyS0 panic=-1 no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1 rdinit=/init"]
 
 
 class Guest:
