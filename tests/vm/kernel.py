@@ -60,12 +60,11 @@ def find(folder, wanted=None):
         image = os.path.join(folder, package.replace("linux-image", "vmlinuz"))
         if os.path.exists(image):
             return image
-        result = subprocess.run(["apt-get", "-qq", *IMPATIENT, "download", package], cwd=folder,
-                                capture_output=True, text=True)
-        for archive in glob.glob(os.path.join(folder, package + "_*.deb")):
-            if result.returncode == 0:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            result = subprocess.run(["apt-get", "-qq", *IMPATIENT, "download", package], cwd=scratch,
+                                    capture_output=True, text=True)
+            for archive in glob.glob(os.path.join(scratch, "*.deb")) if result.returncode == 0 else ():
                 _unpack(archive, folder)
-            os.remove(archive)
         if os.path.exists(image):
             return image
         why = f"{package} can not be downloaded: {result.stderr.strip()}"
