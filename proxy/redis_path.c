@@ -146,6 +146,7 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
     d->ops->clock(d); /* Until now the kernel path was watched. */
     redis_shard_own(u, cl, REDIS_PIN_ADOPTED);
     cl->alone = true;
+    d->ops->clock(d); /* Until now the kernel path's looks at it were timed. */
     redis_upstream_adopt(u, r);
     if (us->responding) {
         r->started = true;

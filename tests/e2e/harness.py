@@ -17,7 +17,7 @@ import unittest
 
 from origin import Origin
 from process import Skein, kernel_refusal, make_config, wait_for
-from wire import DEADLINE, SANITIZED, Client, Ended
+from wire import DEADLINE, SANITIZED, SLOW, Client, Ended
 
 WARM_UPS = 3  # requests after which a connection has certainly been promoted
 _serial = itertools.count()
@@ -228,7 +228,7 @@ def main():
     wanted = os.environ.get("SKEIN_PATHS", "off" if SANITIZED else "off,on").split(",")
     if SANITIZED:
         wanted = [path for path in wanted if path == "off"]
-    faulthandler.dump_traceback_later(600, exit=True)
+    faulthandler.dump_traceback_later(600 * SLOW, exit=True)
 
     suite = unittest.TestSuite()
     for cls in _variants(sys.modules["__main__"], options.patterns, wanted):
@@ -247,4 +247,4 @@ def main():
     sys.exit(0 if result.passed else 77)
 
 
-__all__ = ["DEADLINE", "SANITIZED", "Client", "Ended", "ProxyTest", "main", "unique", "wait_for"]
+__all__ = ["DEADLINE", "SANITIZED", "SLOW", "Client", "Ended", "ProxyTest", "main", "unique", "wait_for"]

@@ -298,7 +298,8 @@ class SpillTest(KernelTest):
 
 
 class SlotTest(KernelTest):
-    extra = {"datapath": {"connections": 64}, "timeouts": {"idle": "1s"}, "workers": 2}
+    # Every client has its turn within the timeout.
+    extra = {"datapath": {"connections": 64}, "timeouts": {"idle": f"{harness.SLOW:g}s"}, "workers": 2}
 
     def work(self, number):
         with Client(self.skein.address, deadline=harness.DEADLINE * 2) as client:

@@ -190,8 +190,8 @@ class WrkTest(NginxTest):
         if not shutil.which("wrk"):
             self.skipTest("wrk is not installed")
         before = self.counted()
-        result = subprocess.run(["wrk", "-t1", "-d2s", *args], capture_output=True, text=True,
-                                timeout=60)
+        result = subprocess.run(["wrk", "-t1", f"-d{2 * harness.SLOW:g}s", *args], capture_output=True,
+                                text=True, timeout=60 * harness.SLOW)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotRegex(result.stdout, r"Socket errors|Non-2xx", result.stdout)
         done = int(re.search(r"(\d+) requests in", result.stdout)[1])

@@ -568,6 +568,34 @@ class NeverIdleTest(KernelTest):
         self.assertEqual(client.call("GET", "promoted"), value_of(b"promoted"))
 
 
+class WatchTest(KernelTest):
+    # A quarter of it passes between two looks at a connection of the kernel path.
+    extra = {"timeouts": {"body": "4s"}}
+
+    def test_kept_when_taken_over(self):
+        """The kernel path's own looks at a connection end with it, whatever took the client back."""
+        client = self.promoted()
+        before = self.fallbacks("pipelined")
+        for server in self.servers:
+            server.pause()
+        try:
+            client.send(command("GET", "promoted"))
+            client.send(command("MULTI"))  # which keeps it in userspace
+            wait_for(lambda: self.fallbacks("pipelined") > before, "a command while one is outstanding")
+            self.wait_metric("skein_slots_in_use", 0)
+        finally:
+            for server in self.servers:
+                server.resume()
+        self.assertEqual(client.read().value, value_of(b"promoted"))
+        self.assertEqual(client.read().value, b"OK")
+        client.sock.settimeout(2.5)
+        with self.assertRaises((TimeoutError, socket.timeout)):
+            client.sock.recv(1)
+        client.sock.settimeout(DEADLINE)
+        self.assertEqual(client.call("EXEC"), [])
+        self.assert_comes_back(client)
+
+
 class ReloadTest(KernelTest):
     shards = 3
 

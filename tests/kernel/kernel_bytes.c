@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -17,6 +18,13 @@ uint64_t bench_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+unsigned bench_slow(void)
+{
+    const char *factor = getenv("SKEIN_SLOW");
+    int n = factor ? atoi(factor) : 1;
+    return n > 1 ? (unsigned)n : 1;
 }
 
 void bench_pause(void)

@@ -32,7 +32,7 @@
 #define BENCH_BUFFER 65536
 
 /** How long anything may take. */
-#define BENCH_WAIT_NS 5000000000ULL
+#define BENCH_WAIT_NS (5000000000ULL * bench_slow())
 
 struct wire {
     int far;  /**< The client's or server's end; -1 when closed. */
@@ -224,6 +224,9 @@ void bench_exchange(struct bench *b, struct wire *down, struct wire *up);
 /* Time -------------------------------------------------------------------------------- */
 
 uint64_t bench_now(void);
+
+/** How many times longer than usual to wait: SKEIN_SLOW, 1 without it. */
+unsigned bench_slow(void);
 
 /** Lets other threads and the workqueue run between two looks at a condition. */
 void bench_pause(void);

@@ -1,6 +1,7 @@
 /*
- * Hazard: on some kernels FIONREAD answers 0 for a socket in a map, and poll() and recv() go
- * different ways. What was passed up is announced by poll() and FIONREAD, and recv() gives it all.
+ * Hazard: on some kernels FIONREAD answers 0 for a socket in a map, on others it counts the first
+ * slice that was passed up and no more, and poll() and recv() go different ways. What was passed up
+ * is announced by poll(), and recv() gives it all.
  */
 #include "kernel_helper.h"
 
@@ -22,6 +23,13 @@ static int _inq(int fd)
     return ioctl(fd, FIONREAD, &n) ? -1 : n;
 }
 
+/* How many bytes a look at what was passed up finds. */
+static ssize_t _peek(int fd)
+{
+    char buf[4096];
+    return recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+}
+
 /* A request that is passed because it is followed by another, while one is outstanding. */
 static void test_passed_bytes(void **state)
 {
@@ -32,15 +40,20 @@ static void test_passed_bytes(void **state)
     expect_text(up->far, PLAIN_REQUEST);
     assert_false(_polls_readable(down->near));
     assert_int_equal(_inq(down->near), 0);
+    int counted = 0;
     for (int i = 1; i <= 10; i++) {
         send_text(down->far, PLAIN_REQUEST);
-        await(_inq(down->near) == i * len);
-        await(_polls_readable(down->near));
+        await(_peek(down->near) == i * len);
+        assert_true(_polls_readable(down->near));
+        /* FIONREAD counts all slices or one, and always the same. */
+        if (i == 2)
+            counted = _inq(down->near) == len ? 1 : 2;
+        assert_int_equal(_inq(down->near), counted == 1 ? len : i * len);
     }
     for (int i = 0; i < 10; i++)
         bench_expect_passed(b, down, PLAIN_REQUEST, (size_t)len);
     /* Looking does not consume: the socket can not leave the map otherwise. */
-    assert_int_equal(_inq(down->near), 10 * len);
+    assert_int_equal(_peek(down->near), 10 * len);
     send_text(up->far, PLAIN_RESPONSE);
     expect_text(down->far, PLAIN_RESPONSE);
     await(bench_give_back(b, down));
