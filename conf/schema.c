@@ -56,7 +56,6 @@ static const cyaml_strval_t _forwarded[] = {{"off", CONF_FORWARDED_OFF},
                                             {"forwarded", CONF_FORWARDED},
                                             {"both", CONF_FORWARDED_BOTH}};
 
-
 static const cyaml_schema_value_t _string_value = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };

@@ -321,8 +321,7 @@ static const char *_check_slow_reader(struct selftest *t)
     if (why)
         return why;
     _long_head(t, t->say->long_response, SLOW_MAX * 2, head, sizeof(head));
-    if (!selftest_send(t->far[UP], head) || !_push_until_taken(t) ||
-        u->left_for != FALLBACK_DOWNSTREAM_SLOW)
+    if (!selftest_send(t->far[UP], head) || !_push_until_taken(t) || u->left_for != FALLBACK_DOWNSTREAM_SLOW)
         return "a slow reader's backlog is not seen";
     if (!selftest_inspect(t, DOWN) || d->tx_seq - d->write_seq > SLOW_BUFFER + SLICE_MAX)
         return "a slow reader's backlog is not bounded";
