@@ -24,7 +24,7 @@ MUTANTS = [
        "    __sync_fetch_and_and(&s->owner, ~(OWNER_LEASE_MASK | OWNER_BUSY));\n    lease_clear(d);")]),
     ("returned_without_a_bit", "bpf/response.h", "no lost return", "a connection is taken twice", [("    if (!more)\n        pool_push(s);", "")]),
     ("given_back_without_a_bit", "bpf/request.h", "no lost return", "redirects fail", [("    pool_push(u);\n", "")]),
-    ("given_back_with_lease", "bpf/request.h", "no lost return", "slots are used again", [("    lease_clear(u);\n    pool_push", "    pool_push")]),
+    ("given_back_with_lease", "bpf/request.h", "no lost return", "redirects fail", [("    lease_clear(u);\n    pool_push", "    pool_push")]),
     ("freeze_without_comparing", "proxy/leave.c", "no lost byte", "a connection is taken twice",
      [("return slot_cas(s, &w, w | OWNER_FROZEN);",
        "return __atomic_fetch_or(&s->owner, OWNER_FROZEN, __ATOMIC_ACQ_REL) | 1;")]),
