@@ -207,11 +207,9 @@ static void _mix_conn(unsigned i)
 /* What only counts, and working memory of the framer, makes no difference. */
 static void _mix_slot(const struct slot *s)
 {
-    const char *at = (const char *)s;
-    const uint64_t first[] = {s->owner, s->passed};
-    _mix(first, sizeof(first));
-    _mix(at + offsetof(struct slot, total), offsetof(struct slot, activity) - offsetof(struct slot, total));
-    _mix(&s->picked, offsetof(struct slot, scan) - offsetof(struct slot, picked));
+    _mix(&s->owner, sizeof(s->owner));
+    _mix(&s->remaining, offsetof(struct slot, activity) - offsetof(struct slot, remaining));
+    _mix(&s->listener, offsetof(struct slot, scan) - offsetof(struct slot, listener));
     _mix(s->window.bytes, 160);
 }
 

@@ -14,7 +14,9 @@ static char places[SLOTS]; /* Of the SOCKMAP. */
 
 static struct kernel_listener listener = {
     .single = 1, .header_bytes = 1024, .header_count = 16, .target_bytes = 64, .buffer = 1 << 20};
-static struct kernel_cluster cluster = {.len = 1};
+static struct kernel_cluster cluster = {.len = 1, .place = {1U << 16 /* endpoint 0, weight 1 */}};
+static __u64 state_of_endpoint; /* In use. */
+static struct at_work nobody;
 static struct listener_counters listener_counts;
 static struct endpoint_counters endpoint_counts;
 
@@ -47,6 +49,13 @@ HOST void *bpf_map_lookup_elem(void *map, const void *key)
         return &listener;
     if (map == &clusters)
         return &cluster;
+    if (map == &endpoint_state)
+        return &state_of_endpoint;
+    if (map == &at_work) {
+        /* A verdict finds the slot itself, as though another socket's parser had been in between. */
+        nobody.cookie = 0;
+        return &nobody;
+    }
     if (map == &listener_stats)
         return &listener_counts;
     return map == &endpoint_stats ? &endpoint_counts : NULL;
@@ -55,6 +64,12 @@ HOST void *bpf_map_lookup_elem(void *map, const void *key)
 HOST __u64 bpf_get_socket_cookie(void *ctx)
 {
     return _conn(ctx) + 1;
+}
+
+/* The one endpoint is always the same. */
+HOST __u32 bpf_get_prandom_u32(void)
+{
+    return 0;
 }
 
 HOST void bpf_sk_release(void *sk)

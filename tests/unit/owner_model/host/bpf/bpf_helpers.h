@@ -13,6 +13,7 @@
 
 void *bpf_map_lookup_elem(void *map, const void *key);
 __u64 bpf_get_socket_cookie(void *ctx);
+__u32 bpf_get_prandom_u32(void);
 void bpf_sk_release(void *sk);
 struct tcp_sock *bpf_skc_to_tcp_sock(void *sk);
 long bpf_skb_load_bytes(const void *ctx, __u32 offset, void *to, __u32 len);
