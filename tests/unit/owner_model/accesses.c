@@ -16,11 +16,12 @@ bool points_grew;
 /* In the order of their offsets. */
 /* clang-format off */
 #define FIELDS_OF_SLOT(X) \
-    X(owner) X(passed) X(redirected) X(total) X(remaining) X(remaining_next) X(chunks) X(chunks_next) \
-    X(expect_seq) X(tx_seq) X(tx_valid) X(listener) X(stats_id) X(pool) X(pool_index) X(activity) \
-    X(picked) X(write_seq) X(copied_seq) X(parsed_seq) X(rcv_nxt) X(stopped) X(slice_len) X(heads) \
-    X(cluster) X(held) X(window_len) X(protocol) X(slice_kind) X(slice_reason) X(framing) X(stop) \
-    X(pieces) X(run) X(responding) X(early) X(aborted) X(head) X(scan) X(line) X(window)
+    X(owner) X(redirected) X(remaining) X(tx_seq) X(tx_valid) X(activity) X(listener) X(stats_id) \
+    X(expect_seq) X(heads) X(run) X(responding) X(early) X(aborted) X(total) X(remaining_next) \
+    X(cookie) X(slice_len) X(held) X(source) X(cluster) X(picked) X(window_len) X(pool) \
+    X(pool_index) X(protocol) X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) \
+    X(stop) X(pieces) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
+    X(rcv_nxt) X(stopped) X(head) X(scan) X(line) X(window)
 /* clang-format on */
 
 #define FIELD_ID(name)   FIELD_##name,
@@ -41,6 +42,8 @@ const char *field_name(unsigned field)
 static unsigned _field(size_t offset)
 {
     if (!field_at[sizeof(struct slot) - 1]) {
+        for (size_t f = 1; f < sizeof(starts) / sizeof(starts[0]); f++)
+            DEMAND(starts[f - 1] < starts[f], "fields of the slot are not in the order of their offsets");
         for (size_t i = 0, f = 0; i < sizeof(field_at); i++) {
             while (f + 1 < sizeof(starts) / sizeof(starts[0]) && starts[f + 1] <= i)
                 f++;
