@@ -108,11 +108,22 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     return response_head(ctx, s, owner, offset, avail, waiting, c);
 }
 
+/** Looks at a client's word before its programs are taken for busy. */
+#ifndef LEASE_LOOKS
+#define LEASE_LOOKS 512
+#endif
+
 /** Whether the two sides of the lease name each other. While the client's own programs are at
- * work the answer is no: a response that comes before its request has been redirected is none. */
+ * work the answer is no: a response that comes before its request has been redirected is none.
+ * On another CPU they may be about to end: a fast server's answer finds them there. */
 static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
 {
-    __u64 w = owner_load(d);
+    __u64 w = 0;
+    for (int i = 0; i < LEASE_LOOKS; i++) {
+        w = owner_load(d);
+        if (!(w & OWNER_BUSY))
+            break;
+    }
     return owner_gen(w) == ref_gen(dref) && !(w & (OWNER_UP | OWNER_BUSY)) && owner_lease(w) == ref;
 }
 

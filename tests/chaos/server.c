@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,10 @@ struct session {
     struct message in;
     struct record *r;       /**< The request that is read or answered; then the last one. */
     struct response answer; /**< To it. */
+    struct evbuffer *next;  /**< What came while it was answered: requests that skein sends in one run. */
     unsigned arrival;
+    bool more;      /**< More requests of the run are there. */
+    bool piped;     /**< What is read had come before the response in front of it was sent. */
     bool known;     /**< `r` is the request that is being read. */
     bool answering; /**< The response is not sent completely. */
     bool tainted;   /**< Something was sent after which skein can not trust the connection. */
@@ -59,6 +63,9 @@ static void _answer(struct session *s)
 {
     struct record *r = s->r;
     s->answering = true;
+    /* A second response inside of a run is the answer to its next request: nobody can tell. */
+    if (s->answer.fault == SERVER_EXTRA && s->more)
+        s->answer.fault = SERVER_NONE;
     r->server_faults |= 1U << s->answer.fault;
     history_add(r->history, "server: answers %u: %d, %zu bytes%s%s%s%s%s, pace %u, fault %u", r->seq,
                 s->answer.status, s->answer.body, s->answer.chunked ? ", chunked" : "",
@@ -132,29 +139,55 @@ static void _on_request(struct session *s)
         _answer(s);
 }
 
+/* Only safe requests without a body go upstream before the responses to those in front of them have come. */
+static void _keep(struct session *s, const uint8_t *data, size_t len)
+{
+    if (!s->tainted && !s->answer.early && s->r->method != METHOD_GET && s->r->method != METHOD_HEAD)
+        chaos_fail(s->r->history, "bytes from skein before it has the response");
+    evbuffer_add(s->next, data, len);
+}
+
 static void _input(struct peer *p, const uint8_t *data, size_t len)
 {
     struct session *s = _session(p);
     event_del(&s->idle);
     while (len && !p->dead) {
-        if (s->answering && !s->known && !s->tainted && !s->answer.early)
-            chaos_fail(s->r->history, "bytes from skein before it has the response");
-        if (s->answering && !s->known)
+        if (s->answering && !s->known) {
+            _keep(s, data, len);
             return;
+        }
         size_t n = message_feed(&s->in, data, len, _on_body, s);
         data += n;
         len -= n;
+        s->more = len || evbuffer_get_length(s->next);
         if (s->in.state == MESSAGE_BAD) {
             chaos_fail(s->known ? s->r->history : NULL, "skein sent a malformed request: %s: %.300s",
                        s->in.why, s->in.head);
             _close(s, true);
             return;
         }
-        if (!s->known && s->in.state != MESSAGE_HEAD)
+        if (!s->known && s->in.state != MESSAGE_HEAD) {
+            if (s->piped && strcmp(s->in.method, "GET") && strcmp(s->in.method, "HEAD"))
+                chaos_fail(s->r->history, "%s behind a request without its response", s->in.method);
             _on_head(s);
+        }
         if (!p->dead && s->in.state == MESSAGE_DONE)
             _on_request(s);
     }
+}
+
+/* The next request of a run. */
+static void _go_on(struct session *s)
+{
+    size_t len = evbuffer_get_length(s->next);
+    uint8_t *data = malloc(len);
+    if (!data)
+        abort();
+    evbuffer_remove(s->next, data, len);
+    s->piped = true;
+    _input(&s->p, data, len);
+    s->piped = false;
+    free(data);
 }
 
 static void _ended(struct peer *p, int err)
@@ -198,6 +231,10 @@ static void _drained(struct peer *p)
     if (!s->answering || p->shut)
         return;
     s->answering = false;
+    if (evbuffer_get_length(s->next)) {
+        _go_on(s);
+        return;
+    }
     struct rng rng = rng_stream(chaos.opt.seed ^ s->r->token, 'd', s->arrival);
     if (s->known || s->server->cluster == CLUSTER_CALM || !rng_chance(&rng, 25))
         return;
@@ -212,6 +249,7 @@ static void _release(struct peer *p)
 {
     struct session *s = _session(p);
     record_unref(&s->r);
+    evbuffer_free(s->next);
     free(s);
 }
 
@@ -225,6 +263,9 @@ static void _accept(void *arg, int fd)
     if (!s)
         abort();
     s->server = v;
+    s->next = evbuffer_new();
+    if (!s->next)
+        abort();
     event_assign(&s->idle, chaos.base, -1, 0, _on_idle, s);
     message_init(&s->in, false);
     TAILQ_INSERT_TAIL(&v->sessions, s, link);

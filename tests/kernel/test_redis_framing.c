@@ -310,10 +310,10 @@ static void _carry(int from, int to, const uint8_t *data, size_t len)
     assert_non_null(copy);
     while (got < len && bench_now() < end) {
         size_t want = _random(6) ? 1 + _random(40000) : 1 + _random(3);
-        if (want > len - sent)
-            want = len - sent;
         if (!sent)
             want += 64; /* All of the head. */
+        if (want > len - sent)
+            want = len - sent;
         /* The last three bytes together: a CRLF in two pieces is another test's. */
         if (len - sent - want < 3)
             want = len - sent;
