@@ -150,8 +150,8 @@ static void _keep(struct session *s, const uint8_t *data, size_t len)
 static void _input(struct peer *p, const uint8_t *data, size_t len)
 {
     struct session *s = _session(p);
-    event_del(&s->idle);
     while (len && !p->dead) {
+        event_del(&s->idle);
         if (s->answering && !s->known) {
             _keep(s, data, len);
             return;
