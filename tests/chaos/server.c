@@ -121,6 +121,9 @@ static void _on_body(void *arg, const uint8_t *data, size_t len)
     struct session *s = arg;
     if (s->damaged || content_check(data, len, s->r->token, s->in.body) == len)
         return;
+    /* What is malformed shows only behind the data of its chunk (request.c). */
+    if (s->r->fault == CLIENT_BAD_CHUNK && len <= 2 && !memcmp(data, "ab", len))
+        return;
     s->damaged = true;
     chaos_fail(s->r->history, "the body of request %llu/%u arrived damaged near %llu",
                (unsigned long long)s->r->number, s->r->seq, (unsigned long long)s->in.body);
