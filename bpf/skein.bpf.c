@@ -2,10 +2,11 @@
  * The kernel path: parser and verdict run on every socket of the daemon that has a slot.
  *
  * The parser cuts the stream into slices (a head with the body bytes that came with it, or
- * body bytes) and never waits for more, so that nothing stays inside strparser. What the
- * kernel path does not take it leaves where it is: the parser gives up, strparser stops, and
- * the daemon finds the bytes in TCP's receive queue as soon as it has removed the socket from
- * the map. The verdict redirects a slice to the leased socket on the other side.
+ * body bytes). It waits for more inside of a head or a chunk line alone, and shows the bytes that
+ * strparser holds meanwhile. What the kernel path does not take it leaves where it is: the parser
+ * gives up, strparser stops, and the daemon finds the bytes in TCP's receive queue as soon as it
+ * has removed the socket from the map. The verdict redirects a slice to the leased socket on the
+ * other side.
  */
 #include "response.h"
 
