@@ -210,6 +210,12 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
     if (view_target(uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
+    /* Something came since it became idle, and its parser has not seen it yet: no answer to this request. */
+    if (u->redirected && v.rcv_nxt != u->expect_seq) {
+        uncount(u);
+        lease_clear(u);
+        return pass(s, old, FALLBACK_UNSOLICITED, c);
+    }
     if (edit_head(ctx, s))
         return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     __u32 len = s->slice_len, key = ref_index(uref);

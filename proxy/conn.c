@@ -224,6 +224,7 @@ void conn_resume(struct conn *c, const char *data, size_t len, int err)
     if (!c->closing)
         conn_keep(c, data, len);
     if (err) {
+        c->reading = true;
         conn_pump(c); /* What came before the error may be a whole message. */
         if (!c->dead && c->closing)
             conn_close(c, true);

@@ -197,8 +197,11 @@ static void _connect_failed(struct exchange *x, int err)
     upstream_drop(x);
     while (++x->connects < CONNECTS_MAX && x->replayable && err != ETIMEDOUT && exchange_next_endpoint(x)) {
         err = -_dispatch(x, true);
-        if (!err)
+        if (!err) {
+            downstream_clock(x->d);
+            upstream_clock(x);
             return;
+        }
         exchange_endpoint_failed(x, strerror(err));
     }
     exchange_fail(x, err == ETIMEDOUT ? FAULT_CONNECT_TIMEOUT : FAULT_CONNECT_FAILED, strerror(err));
@@ -429,7 +432,7 @@ struct exchange *exchange_adopt(struct downstream *d, struct upstream *u, const 
                                 struct http1_message *m, const char *body, size_t body_len)
 {
     struct exchange *x = _new(d);
-    bool known = exchange_find_endpoint(x, u->c.endpoint) || (m && exchange_find_route(x, head, m));
+    bool known = exchange_find_endpoint(x, u->c.endpoint, head, m) || (m && exchange_find_route(x, head, m));
     if (m)
         _describe(x, m);
     if (m && known)

@@ -24,17 +24,30 @@ bool exchange_next_endpoint(struct exchange *x)
     return next;
 }
 
-bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint)
+static bool _find_in(struct exchange *x, struct rt_cluster *c, uint32_t endpoint)
 {
-    for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {
-        struct rt_cluster *c = &x->runtime->clusters[i];
-        for (size_t j = 0; j < c->conf->n_endpoints; j++) {
-            if (c->endpoints[j].id == endpoint) {
-                x->cluster = c;
-                x->endpoint = &c->endpoints[j];
-                return true;
-            }
+    for (size_t j = 0; j < c->conf->n_endpoints; j++) {
+        if (c->endpoints[j].id == endpoint) {
+            x->cluster = c;
+            x->endpoint = &c->endpoints[j];
+            return true;
         }
+    }
+    return false;
+}
+
+bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint, const char *head,
+                            const struct http1_message *m)
+{
+    bool ambiguous = false;
+    const struct conf_route *route = m && x->d->c.listener ? route_request(x->d, head, m, &ambiguous) : NULL;
+    /* Clusters may share an address. */
+    if (route && !ambiguous && !route->respond &&
+        _find_in(x, &x->runtime->clusters[route->cluster], endpoint))
+        return true;
+    for (size_t i = 0; i < x->runtime->conf->n_clusters; i++) {
+        if (_find_in(x, &x->runtime->clusters[i], endpoint))
+            return true;
     }
     return false;
 }
@@ -54,6 +67,9 @@ bool exchange_find_route(struct exchange *x, const char *head, const struct http
 void exchange_endpoint_failed(struct exchange *x, const char *why)
 {
     struct worker *w = x->d->c.worker;
+    /* A reload may have removed the endpoint of this connection: then no other is to blame. */
+    if (x->u && x->endpoint && x->u->c.endpoint != x->endpoint->id)
+        return;
     if (x->endpoint && endpoint_failed(x->endpoint->id, &x->cluster->conf->ejection, why))
         stat_add(&w->stats.endpoints[x->endpoint->id].ejections, 1);
 }

@@ -191,8 +191,10 @@ const struct rt_endpoint *exchange_choose_endpoint(const struct exchange *x, uin
  * @return false: all are draining. */
 bool exchange_next_endpoint(struct exchange *x);
 
-/** Sets cluster and endpoint by the endpoint's id. @return false: a reload removed it. */
-bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint);
+/** Sets cluster and endpoint by the endpoint's id, in the cluster of the request's route if that has it.
+ * @param m  NULL if the request is not known.  @return false: a reload removed it. */
+bool exchange_find_endpoint(struct exchange *x, uint32_t endpoint, const char *head,
+                            const struct http1_message *m);
 
 /** Sets them as they are for such a request now. @return false if it has no endpoint. */
 bool exchange_find_route(struct exchange *x, const char *head, const struct http1_message *m);

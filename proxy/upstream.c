@@ -351,10 +351,8 @@ void upstream_unpin(struct downstream *d)
 
 void upstream_pin(struct exchange *x)
 {
-    struct upstream *u = x->u;
     struct downstream *d = x->d;
-    x->u = NULL;
-    u->x = NULL;
+    struct upstream *u = upstream_unbind(x);
     if (u->c.dead)
         return;
     if (u->c.eof_seen || u->c.write_failed || u->c.out || u->c.worker->draining) {
