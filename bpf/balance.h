@@ -16,11 +16,12 @@ __attribute__((noinline)) __u32 balance_draw(__u32 cluster, __u32 by_chance)
     struct kernel_cluster *c = bpf_map_lookup_elem(&clusters, &cluster);
     if (!c || !c->len)
         return 0;
+    /* Where there is nothing to choose, no memory is shared between CPUs for it. */
+    if (c->len == 1)
+        return in_use(place_endpoint(c->place[0])) ? c->place[0] : 0;
     for (int i = 0; i < BALANCE_TRIES; i++) {
-        __u32 at = 0;
-        /* Where there is nothing to choose, no memory is shared between CPUs for it. */
-        if (c->len > 1)
-            at = (by_chance ? bpf_get_prandom_u32() : __sync_fetch_and_add(&c->position, 1)) % c->len;
+        __u32 at = by_chance ? bpf_get_prandom_u32() : __sync_fetch_and_add(&c->position, 1);
+        at %= c->len;
         if (at >= SCHEDULE_MAX)
             return 0;
         __u32 place = c->place[at];
