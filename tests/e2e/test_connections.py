@@ -12,12 +12,15 @@ class KeepAliveTest(ProxyTest):
         return {request.conn.number for request in self.origin.seen(path)}
 
     def test_one_client_many_requests(self):
-        path = "/" + unique()
-        client = self.connect()
+        path, before, client = "/" + unique(), "/" + unique(), self.connect()
+        with Client(self.skein.address) as first:
+            self.assertEqual(first.get(before).status, 200)
+        last = max(self.upstreams(before))
         for _ in range(20):
             self.assertEqual(client.get(path).status, 200)
-        # One for the userspace path and one for the kernel path at most.
-        self.assertLessEqual(len(self.upstreams(path)), 2)
+        # One for the userspace path and one for the kernel path at most. What other clients have left idle
+        # may all be used: a response can reach its client before its connection is idle again.
+        self.assertLessEqual(len({number for number in self.upstreams(path) if number > last}), 2)
 
     def test_upstream_connections_outlive_clients(self):
         path = "/" + unique()
