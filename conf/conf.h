@@ -60,10 +60,10 @@ enum conf_on_ejected { CONF_EJECTED_FAIL, CONF_EJECTED_MOVE };
 
 struct conf_datapath {
     enum conf_switch kernel;
-    enum conf_switch bypass;
-    char *cgroup;           /**< Where SOCK_OPS attaches; default: found by itself. NULL then. */
-    uint32_t promote_after; /**< Requests in userspace before a connection is promoted; 1. */
-    uint32_t connections;   /**< Slots for connections on the kernel path; 16384. */
+    enum conf_switch bypass; /**< CONF_ON: refuse to start without it. */
+    char *cgroup;            /**< Where SOCK_OPS attaches; default: found by itself. NULL then. */
+    uint32_t promote_after;  /**< Requests in userspace before a connection is promoted; 1. */
+    uint32_t connections;    /**< Slots for connections on the kernel path; 16384. */
 };
 
 /** Bytes and counts. */
