@@ -209,6 +209,8 @@ static void _check_defaults(const struct conf *c)
     assert_int_equal(c->datapath.kernel, CONF_AUTO);
     assert_int_equal(c->datapath.bypass, CONF_AUTO);
     assert_null(c->datapath.cgroup);
+    assert_int_equal(c->bypass.n_cgroups, 0);
+    assert_null(c->bypass.cgroups);
     assert_int_equal(c->datapath.promote_after, 1);
     assert_int_equal(c->datapath.connections, 16384);
     assert_int_equal(c->admin.len, 0);
@@ -235,7 +237,7 @@ static void _defaults(void **state)
 {
     static const char *const prefixes[] = {
         "",
-        "workers: 0\nlimits: {}\ntimeouts: {}\ndatapath: {}\nclusters: []\n",
+        "workers: 0\nlimits: {}\ntimeouts: {}\ndatapath: {}\nbypass: {}\nclusters: []\n",
         "%YAML 1.1\n---\n",
         "\xef\xbb\xbf",
     };
@@ -249,6 +251,7 @@ static void _defaults(void **state)
         _check_defaults(l.conf);
         assert_int_equal(l.conf->n_listeners, 1);
         assert_int_equal(l.conf->n_clusters, 0);
+        assert_false(l.conf->listeners[0].bypass_except);
         assert_null(l.conf->listeners[0].routes[0].host);
         conf_unload(&l);
     }
