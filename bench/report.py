@@ -45,6 +45,18 @@ class Row:
         reference = self.value(self._reference)
         return self.value(contestant) / reference if reference > 0 else None
 
+    def add_differences(self, row, base):
+        """From the base's median in another row to that of all others: what a proxy adds."""
+        for name in row.samples:
+            if name != base and base in row.samples:
+                self.add(name, row.value(name) - row.value(base))
+
+    def add_ratios(self, row, base):
+        """The medians of another row in units of the base's."""
+        for name in row.samples:
+            if name != base and base in row.samples and row.value(base) > 0:
+                self.add(name, row.value(name) / row.value(base))
+
     def cell(self, contestant):
         if contestant not in self.samples:
             return ""
