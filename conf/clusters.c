@@ -7,9 +7,6 @@
 #include "conf/redis.h"
 #include "conf/resolve.h"
 
-/** Names of clusters that an error lists. */
-#define LISTED_MAX 8
-
 #define RETRIES_MAX 10
 
 const char *conf_lb_policy_name(enum conf_lb_policy policy)
@@ -57,14 +54,9 @@ static int _resolve_policy(struct conf_build *b, size_t index)
 static struct conf_text _names(const struct conf *conf)
 {
     struct conf_text list = {};
-    size_t n = 0;
 
-    for (size_t i = 0; i < conf->n_clusters && i < LISTED_MAX && n < sizeof(list.text); ++i) {
-        n += (size_t)snprintf(list.text + n, sizeof(list.text) - n, "%s%s", i ? ", " : "",
-                              conf_printable(conf->clusters[i].name, strlen(conf->clusters[i].name)).text);
-    }
-    if (conf->n_clusters > LISTED_MAX && n < sizeof(list.text))
-        snprintf(list.text + n, sizeof(list.text) - n, ", ...");
+    for (size_t i = 0; i < conf->n_clusters && conf_list_name(&list, i, conf->clusters[i].name); ++i)
+        ;
 
     return list;
 }

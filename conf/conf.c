@@ -19,6 +19,8 @@ static int _resolve(struct conf_build *b)
     r = conf_resolve_clusters(b);
     if (!r)
         r = conf_resolve_listeners(b);
+    if (!r)
+        r = conf_resolve_bypass(b);
     if (r)
         return r;
     conf_check_relations(b);
@@ -137,8 +139,11 @@ void conf_free(struct conf **conf)
         _free_listener(&c->listeners[i]);
     for (size_t i = 0; i < c->n_clusters; ++i)
         _free_cluster(&c->clusters[i]);
+    for (size_t i = 0; i < c->bypass.n_cgroups; ++i)
+        free(c->bypass.cgroups[i]);
     free(c->listeners);
     free(c->clusters);
+    free(c->bypass.cgroups);
     free(c->datapath.cgroup);
     free(c->file);
     free(c);

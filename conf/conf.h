@@ -60,10 +60,16 @@ enum conf_on_ejected { CONF_EJECTED_FAIL, CONF_EJECTED_MOVE };
 
 struct conf_datapath {
     enum conf_switch kernel;
-    enum conf_switch bypass;
-    char *cgroup;           /**< Where SOCK_OPS attaches; default: found by itself. NULL then. */
-    uint32_t promote_after; /**< Requests in userspace before a connection is promoted; 1. */
-    uint32_t connections;   /**< Slots for connections on the kernel path; 16384. */
+    enum conf_switch bypass; /**< CONF_ON: refuse to start without it. */
+    char *cgroup;            /**< Where SOCK_OPS attaches; default: found by itself. NULL then. */
+    uint32_t promote_after;  /**< Requests in userspace before a connection is promoted; 1. */
+    uint32_t connections;    /**< Slots for connections on the kernel path; 16384. */
+};
+
+/** What is excepted from the bypass, beside listeners and clusters, which have a mark of their own. */
+struct conf_bypass {
+    char **cgroups;     /**< Paths, relative to the root of cgroup v2 or absolute; with all below. */
+    uint32_t n_cgroups; /**< 0 to 64. */
 };
 
 /** Bytes and counts. */
@@ -159,7 +165,8 @@ struct conf_listener {
     size_t n_routes;
     struct conf_network *trusted_proxies; /**< Peers whose word on the client counts; CONF_HTTP only. */
     size_t n_trusted_proxies;
-    int cluster; /**< Index into conf.clusters; -1 with CONF_HTTP. */
+    int cluster;        /**< Index into conf.clusters; -1 with CONF_HTTP. */
+    bool bypass_except; /**< Connections of its clients are never bypassed. */
     struct conf_redis_listener redis;
 };
 
@@ -209,7 +216,8 @@ struct conf_cluster {
     struct conf_redis_cluster redis;
     struct conf_http_cluster http;
     struct conf_ejection ejection;
-    uint32_t retries; /**< Times that an HTTP request is sent again, 0 to 10; 1. */
+    bool bypass_except; /**< Connections to its servers are never bypassed. */
+    uint32_t retries;   /**< Times that an HTTP request is sent again, 0 to 10; 1. */
     struct conf_endpoint *endpoints;
     size_t n_endpoints;
 };
@@ -218,6 +226,7 @@ struct conf {
     char *file;
     uint32_t workers; /**< Resolved: never 0. */
     struct conf_datapath datapath;
+    struct conf_bypass bypass;
     struct conf_limits limits;
     struct conf_timeouts timeouts;
     struct conf_address admin; /**< len 0: no admin listener. */

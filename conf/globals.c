@@ -38,9 +38,6 @@ static void _resolve_datapath(struct conf_build *b)
     out->connections = conf_resolve_uint(b, "datapath.connections", raw->connections, 64, 262144, 16384);
     out->cgroup = CONF_TAKE(b->raw->datapath.cgroup);
 
-    if (out->bypass == CONF_ON)
-        conf_error(b->errors, "datapath.bypass",
-                   "the bypass path is not available in this version, expected auto or off");
     if (out->cgroup && out->cgroup[0] != '/')
         conf_error(b->errors, "datapath.cgroup", "%s is not absolute, expected a path such as /sys/fs/cgroup",
                    conf_quote(out->cgroup).text);

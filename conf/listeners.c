@@ -20,6 +20,30 @@ static void _check_unique(struct conf_build *b, size_t index)
     }
 }
 
+static struct conf_text _names(const struct conf *conf)
+{
+    struct conf_text list = {};
+
+    for (size_t i = 0; i < conf->n_listeners && conf_list_name(&list, i, conf->listeners[i].name); ++i)
+        ;
+
+    return list;
+}
+
+int conf_find_listener(struct conf_build *b, const char *path, const char *name)
+{
+    const struct conf *conf = b->conf;
+
+    for (size_t i = 0; i < conf->n_listeners; ++i) {
+        if (!strcmp(conf->listeners[i].name, name))
+            return (int)i;
+    }
+    conf_error(b->errors, path, "no listener named %s, expected one of: %s", conf_quote(name).text,
+               _names(conf).text);
+
+    return -1;
+}
+
 static int _resolve_http(struct conf_build *b, size_t index)
 {
     const struct raw_listener *raw = &b->raw->listeners[index];

@@ -19,6 +19,19 @@ struct raw_datapath {
     uint64_t *connections;
 };
 
+struct raw_except {
+    char **listeners;
+    uint32_t listeners_count;
+    char **clusters;
+    uint32_t clusters_count;
+    char **cgroups;
+    uint32_t cgroups_count;
+};
+
+struct raw_bypass {
+    struct raw_except except;
+};
+
 struct raw_admin {
     char *address; /**< Required in the section, so NULL = no section. */
 };
@@ -160,6 +173,7 @@ struct raw_cluster {
 struct raw_conf {
     uint64_t *workers;
     struct raw_datapath datapath;
+    struct raw_bypass bypass;
     struct raw_admin admin;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -13,6 +13,9 @@
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 #define NAME_LEN   63
 
+/** Names that an error lists. */
+#define LISTED_MAX 8
+
 void conf_check_name(struct conf_build *build, const char *path, const char *name)
 {
     size_t len = strlen(name);
@@ -21,6 +24,16 @@ void conf_check_name(struct conf_build *build, const char *path, const char *nam
         conf_error(build->errors, path,
                    "%s is not a name, expected 1 to %d of the characters A-Z a-z 0-9 _ . -",
                    conf_quote(name).text, NAME_LEN);
+}
+
+bool conf_list_name(struct conf_text *list, size_t index, const char *name)
+{
+    size_t n = strlen(list->text);
+
+    snprintf(list->text + n, sizeof(list->text) - n, "%s%s", index ? ", " : "",
+             index < LISTED_MAX ? conf_printable(name, strlen(name)).text : "...");
+
+    return index < LISTED_MAX;
 }
 
 void conf_resolve_address(struct conf_build *build, const char *path, const char *text,

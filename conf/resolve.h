@@ -50,6 +50,9 @@ void conf_refuse_header_keys(struct conf_build *build, size_t index);
 /** Frees what edits own. */
 void conf_free_head_edits(struct conf_head_edits *edits);
 
+/** Fills what is excepted from the bypass; listeners and clusters come first. @return 0 or -ENOMEM. */
+int conf_resolve_bypass(struct conf_build *build);
+
 /** Checks what concerns several parts: addresses bound twice, and loops of listeners. */
 void conf_check_relations(struct conf_build *build);
 
@@ -89,6 +92,15 @@ void conf_resolve_ejection(struct conf_build *build, const char *path, const str
 
 /** The index of the cluster with a name; if there is none reports it at `path` and returns -1. */
 int conf_find_cluster(struct conf_build *build, const char *path, const char *name);
+
+/** Same, for a listener. */
+int conf_find_listener(struct conf_build *build, const char *path, const char *name);
+
+/** Adds the name with that index to a list for an error, "a, b, c", which ends with "..." after some.
+ *
+ * @return Whether there is room for more.
+ */
+bool conf_list_name(struct conf_text *list, size_t index, const char *name);
 
 /** As in the file. */
 const char *conf_lb_policy_name(enum conf_lb_policy policy);

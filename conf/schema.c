@@ -7,6 +7,7 @@
 #define ENDPOINTS_MAX 1024
 #define FIELDS_MAX    64
 #define NETWORKS_MAX  256
+#define CGROUPS_MAX   64
 
 #define REQUIRED CYAML_FLAG_POINTER
 #define OPTIONAL (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
@@ -64,6 +65,18 @@ static const cyaml_schema_field_t _datapath[] = {
     ENUM(raw_datapath, kernel, _switches),     ENUM(raw_datapath, bypass, _switches),
     STRING(OPTIONAL, raw_datapath, cgroup),    UINT(OPTIONAL, raw_datapath, promote_after),
     UINT(OPTIONAL, raw_datapath, connections), CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _except[] = {
+    SEQUENCE(raw_except, listeners, _string_value, LISTENERS_MAX),
+    SEQUENCE(raw_except, clusters, _string_value, CLUSTERS_MAX),
+    SEQUENCE(raw_except, cgroups, _string_value, CGROUPS_MAX),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t _bypass[] = {
+    CYAML_FIELD_MAPPING("except", SECTION, struct raw_bypass, except, _except),
+    CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t _admin[] = {
@@ -233,6 +246,7 @@ static const cyaml_schema_value_t _cluster_value = {
 static const cyaml_schema_field_t _conf[] = {
     UINT(OPTIONAL, raw_conf, workers),
     CYAML_FIELD_MAPPING("datapath", SECTION, struct raw_conf, datapath, _datapath),
+    CYAML_FIELD_MAPPING("bypass", SECTION, struct raw_conf, bypass, _bypass),
     CYAML_FIELD_MAPPING("admin", SECTION, struct raw_conf, admin, _admin),
     CYAML_FIELD_MAPPING("limits", SECTION, struct raw_conf, limits, _limits),
     CYAML_FIELD_MAPPING("timeouts", SECTION, struct raw_conf, timeouts, _timeouts),

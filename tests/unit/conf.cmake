@@ -1,4 +1,5 @@
 skein_unit_test(conf skein_conf)
+skein_unit_test(conf_bypass skein_conf)
 skein_unit_test(conf_errors skein_conf)
 skein_unit_test(conf_robust skein_conf)
 skein_unit_test(conf_structure skein_conf)

@@ -36,7 +36,7 @@ struct row {
     " } ] }\n"
 #define CLUSTER(name, address) "  - { name: " name ", endpoints: [ { address: \"" address "\" } ] }\n"
 
-#define TOP_KEYS "workers, datapath, admin, limits, timeouts, listeners, clusters"
+#define TOP_KEYS "workers, datapath, bypass, admin, limits, timeouts, listeners, clusters"
 
 /** Compares with the rows' lines, each prefixed with the file's name. */
 static inline void conf_run_rows(const struct row *rows, size_t n)

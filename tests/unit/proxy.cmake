@@ -7,6 +7,7 @@ function(skein_proxy_test name)
   target_sources(test_${name} PRIVATE ${arg_SOURCES})
 endfunction()
 
+skein_proxy_test(cgroup SOURCES cgroup.c)
 skein_proxy_test(conn SOURCES conn.c conn_output.c gather.c LIBS skein_framer PkgConfig::LIBEVENT Threads::Threads)
 skein_proxy_test(conn_gather SOURCES conn.c conn_output.c gather.c LIBS skein_framer PkgConfig::LIBEVENT Threads::Threads)
 target_link_options(test_conn_gather PRIVATE -Wl,--wrap=sendmsg)

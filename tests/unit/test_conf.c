@@ -179,6 +179,25 @@ static const char _minimal[] = "listeners:\n"
                                "      - match: { path_prefix: / }\n"
                                "        respond: { status: 200 }\n";
 
+static void _switches(void **state)
+{
+    static const struct {
+        const char *word;
+        enum conf_switch value;
+    } rows[] = {{"auto", CONF_AUTO}, {"on", CONF_ON}, {"off", CONF_OFF}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); ++i) {
+        char text[512];
+        struct loaded l;
+
+        snprintf(text, sizeof(text), "datapath: { bypass: %s }\n%s", rows[i].word, _minimal);
+        l = _load_good(text);
+        assert_int_equal(l.conf->datapath.bypass, rows[i].value);
+        assert_int_equal(l.conf->datapath.kernel, CONF_AUTO);
+        conf_unload(&l);
+    }
+}
+
 static void _check_defaults(const struct conf *c)
 {
     cpu_set_t set;
@@ -190,6 +209,8 @@ static void _check_defaults(const struct conf *c)
     assert_int_equal(c->datapath.kernel, CONF_AUTO);
     assert_int_equal(c->datapath.bypass, CONF_AUTO);
     assert_null(c->datapath.cgroup);
+    assert_int_equal(c->bypass.n_cgroups, 0);
+    assert_null(c->bypass.cgroups);
     assert_int_equal(c->datapath.promote_after, 1);
     assert_int_equal(c->datapath.connections, 16384);
     assert_int_equal(c->admin.len, 0);
@@ -216,7 +237,7 @@ static void _defaults(void **state)
 {
     static const char *const prefixes[] = {
         "",
-        "workers: 0\nlimits: {}\ntimeouts: {}\ndatapath: {}\nclusters: []\n",
+        "workers: 0\nlimits: {}\ntimeouts: {}\ndatapath: {}\nbypass: {}\nclusters: []\n",
         "%YAML 1.1\n---\n",
         "\xef\xbb\xbf",
     };
@@ -230,6 +251,7 @@ static void _defaults(void **state)
         _check_defaults(l.conf);
         assert_int_equal(l.conf->n_listeners, 1);
         assert_int_equal(l.conf->n_clusters, 0);
+        assert_false(l.conf->listeners[0].bypass_except);
         assert_null(l.conf->listeners[0].routes[0].host);
         conf_unload(&l);
     }
@@ -337,7 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(_full_globals),  cmocka_unit_test(_full_listeners), cmocka_unit_test(_full_clusters),
         cmocka_unit_test(_defaults),      cmocka_unit_test(_chain),          cmocka_unit_test(_examples),
-        cmocka_unit_test(_redis_example), cmocka_unit_test(_frees),
+        cmocka_unit_test(_redis_example), cmocka_unit_test(_frees),          cmocka_unit_test(_switches),
     };
 
     return cmocka_run_group_tests(tests, conf_enter_dir, conf_leave_dir);

@@ -20,6 +20,7 @@
 static const char _good[] =
     "workers: 1\n"
     "datapath: { kernel: auto, bypass: off, connections: 64 }\n"
+    "bypass: { except: { listeners: [ web ], clusters: [ k, c ], cgroups: [ /a/b, c.d ] } }\n"
     "admin: { address: \"127.0.0.1:1\" }\n"
     "limits: { header_bytes: 1KiB, header_count: 3 }\n"
     "timeouts: { idle: 1s }\n"
@@ -139,7 +140,7 @@ static void _expect(const char *bytes, size_t len, const char *errors)
     conf_unload(&l);
 }
 
-#define KEYS "workers, datapath, admin, limits, timeouts, listeners, clusters"
+#define KEYS "workers, datapath, bypass, admin, limits, timeouts, listeners, clusters"
 
 static void _empty(void **state)
 {

@@ -121,9 +121,8 @@ static void _datapath(void **state)
          "1: datapath.kernel: \"ON\" is not known, expected one of: auto, on, off"},
         {"datapath: { kernel: 1 }\n" WEB,
          "1: datapath.kernel: \"1\" is not known, expected one of: auto, on, off"},
-        {"datapath: { bypass: on }\n" WEB,
-         "1: datapath.bypass: the bypass path is not available in this version, "
-         "expected auto or off"},
+        {"datapath: { bypass: yes }\n" WEB,
+         "1: datapath.bypass: \"yes\" is not known, expected one of: auto, on, off"},
         {"datapath: { cgroup: sys }\n" WEB,
          "1: datapath.cgroup: \"sys\" is not absolute, expected a path such as /sys/fs/cgroup"},
     };
