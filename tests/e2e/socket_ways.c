@@ -208,9 +208,15 @@ static size_t _read_peek(struct socket_app_conn *c, char *buf, size_t size, bool
     return n;
 }
 
+/* Goes on where it got less, as after a signal. */
 static size_t _read_waitall(struct socket_app_conn *c, char *buf, size_t size, bool exact)
 {
-    size_t n = _done(recv(c->fd, buf, exact ? size : 1, MSG_WAITALL), "MSG_WAITALL");
+    return _done(recv(c->fd, buf, exact ? size : 1, MSG_WAITALL), "MSG_WAITALL");
+}
+
+static size_t _read_waitall_strict(struct socket_app_conn *c, char *buf, size_t size, bool exact)
+{
+    size_t n = _read_waitall(c, buf, size, exact);
 
     if (exact && n != size) {
         errno = 0;
@@ -318,11 +324,12 @@ socket_app_read socket_app_find_read(const char *name)
     static const struct {
         const char *name;
         socket_app_read way;
-    } ways[] = {
-        {"plain", _read_plain},   {"poll", _read_poll},           {"fionread", _read_fionread},
-        {"peek", _read_peek},     {"level", _read_level},         {"edge_fionread", _read_edge_fionread},
-        {"edge", _read_edge},     {"lowat", _read_lowat},         {"waitall", _read_waitall},
-        {"splice", _read_splice}, {"uring", socket_app_ring_read}};
+    } ways[] = {{"plain", _read_plain},       {"poll", _read_poll},
+                {"fionread", _read_fionread}, {"peek", _read_peek},
+                {"level", _read_level},       {"edge_fionread", _read_edge_fionread},
+                {"edge", _read_edge},         {"lowat", _read_lowat},
+                {"waitall", _read_waitall},   {"waitall_strict", _read_waitall_strict},
+                {"splice", _read_splice},     {"uring", socket_app_ring_read}};
 
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
         if (!strcmp(ways[i].name, name))
