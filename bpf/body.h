@@ -7,9 +7,10 @@
 /** Chunks that one slice goes through at most. */
 #define SLICE_CHUNKS 64
 
+/** Bytes of a slice. strparser sets a limit; SK_MSG has all that one send() brings. */
 static __always_inline __u32 at_most(__u32 avail, __u64 len)
 {
-    __u32 n = avail < SLICE_MAX ? avail : SLICE_MAX;
+    __u32 n = IS_MSG || avail < SLICE_MAX ? avail : SLICE_MAX;
     return n < len ? n : (__u32)len;
 }
 

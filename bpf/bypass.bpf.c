@@ -13,6 +13,16 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+/** Whether a part of this send() was redirected already (net/core/skmsg.c, sk_psock_msg_verdict(): a target
+ * stays until the end of the send()). */
+static __always_inline int redirected_before(struct sk_msg_md *ctx)
+{
+    struct sock *target = NULL;
+    bpf_probe_read_kernel(&target, sizeof(target),
+                          (void *)ctx + bpf_core_field_offset(struct sk_msg, sk_redir));
+    return target != NULL;
+}
+
 SEC("sk_msg")
 int skein_msg(struct sk_msg_md *ctx)
 {
@@ -21,6 +31,10 @@ int skein_msg(struct sk_msg_md *ctx)
     struct slot *s = ref ? slot_at(ref) : NULL;
     __u64 owner;
     int len;
+    /* The kernel asks again for what it could not redirect at once: it goes where the rest went, for
+     * SK_PASS means that until the end of a send(), and it is counted already. */
+    if (redirected_before(ctx))
+        return SK_PASS;
     if (e && ctx->data == ctx->data_end && !e->sent)
         e->splice = 1; /* Its first bytes are pages: it forwards them from elsewhere. */
     if (e)
@@ -32,6 +46,11 @@ int skein_msg(struct sk_msg_md *ctx)
     else
         len = request_slice(ctx, s, ref, owner, 0, ctx->size);
     s->slice_len = len;
+    /* A part of a send() can not be redirected and the rest passed: all of it, or nothing. */
+    if (s->slice_kind != SLICE_PASS && (__u32)len != ctx->size) {
+        s->slice_kind = SLICE_PASS;
+        s->slice_reason = owner & OWNER_UP ? FALLBACK_UNSOLICITED : FALLBACK_PIPELINED;
+    }
     if (owner & OWNER_UP)
         return response_verdict(ctx, s, ref, owner);
     return request_verdict(ctx, s, ref, owner);

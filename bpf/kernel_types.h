@@ -127,6 +127,11 @@ struct socket {
     struct sock *sk;
 } CORE;
 
+/* include/linux/skmsg.h: what struct sk_msg_md is. */
+struct sk_msg {
+    struct sock *sk_redir;
+} CORE;
+
 struct inet_sock {
     struct sock sk;
 } CORE;

@@ -31,8 +31,9 @@ static __always_inline __u32 client_refuses(struct slot *d, __u32 dref, __u32 le
 
 #ifdef SKEIN_MSG
 
-/** Replies that the server has written together go on together with the first, which is framed: those of the
- * run that are complete. `total` and `replies` are those of all. A function of its own for the verifier. */
+/** Replies that the server has written together go on together with the first, which is framed; of the last
+ * one its end may be missing. `total` and `replies` are those of all. A function of its own for the verifier.
+ */
 __attribute__((noinline)) int redis_replies_walk(CTX *ctx, struct slot *s, __u32 avail)
 {
     __u32 at, i;
@@ -43,9 +44,13 @@ __attribute__((noinline)) int redis_replies_walk(CTX *ctx, struct slot *s, __u32
         if (!ends_well(ctx, at) || i >= s->run || at >= avail)
             break;
         __u32 n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
-        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n) || redis_reply(s, n) != HTTP1_OK ||
-            s->total > avail - at)
+        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n) || redis_reply(s, n) != HTTP1_OK)
             break;
+        if (s->total > avail - at) {
+            s->total += at;
+            s->replies = (__u8)(i + 1);
+            return 0;
+        }
         at += (__u32)s->total;
     }
     s->total = at;
@@ -163,7 +168,7 @@ static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
 static __always_inline int sent_more(CTX *ctx, const struct slot *s)
 {
 #ifdef SKEIN_MSG
-    return s->slice_len < ctx->size;
+    return 0; /* Nothing of what is more was redirected. */
 #else
     struct socket_view v;
     return view_own(ctx, &v) || v.rcv_nxt != s->expect_seq;
@@ -225,6 +230,10 @@ static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref,
     if (s->slice_kind == SLICE_HEAD && !response_begins(s, d, c)) {
         owner_leave(s); /* Interim: another head follows. */
         return SK_PASS;
+    }
+    if (s->remaining && s->replies > 1) {
+        s->run -= s->replies - 1;
+        s->replies = 1;
     }
     if (!s->remaining && s->run > s->replies) {
         s->run -= s->replies;

@@ -19,14 +19,12 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
     target->tx_seq -= len;
 }
 
-/** Redirects `len` bytes to a connection: the slice at hand, of which SK_MSG may have more.
+/** Redirects `len` bytes to a connection: the slice at hand.
  * @return SK_PASS, or SK_DROP if nothing was redirected. */
 static __always_inline int send_to(CTX *ctx, struct slot *t, __u32 ref, __u32 len)
 {
     __u64 app = t->app;
 #ifdef SKEIN_MSG
-    if (len < ctx->size)
-        bpf_msg_apply_bytes(ctx, len);
     if (app)
         return (int)bpf_msg_redirect_hash(ctx, &apps, &app, BPF_F_INGRESS);
     return (int)bpf_msg_redirect_map(ctx, &socks, ref_index(ref), 0);

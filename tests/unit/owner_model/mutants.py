@@ -43,7 +43,7 @@ MUTANTS = [
      [(" || !own_settled(ctx, s))\n        goto pass", ")\n        goto pass")]),
     ("request_while_leased", "bpf/request.h", "no lost byte", "a client does not wait", [("if (owner_lease(owner) || !own_settled", "if (!own_settled")]),
     ("held_is_forgotten", "proxy/leave.c", "no lost byte", "heads in parts", [("    _copy_held(c);\n    if", "    if")]),
-    ("give_up_what_is_held", "bpf/request.h", "no lost byte", "a request in parts is refused", [("if (!s->held)", "if (1)")]),
+    ("give_up_what_is_held", "bpf/request.h", "no lost byte", "a request in parts is refused", [("if (!IS_MSG && !s->held)", "if (1)")]),
     ("held_stays", "bpf/request.h", "no lost byte", "heads in parts", [("pass:\n    s->held = 0;", "pass:")]),
     ("held_stays_upstream", "bpf/response.h", "no lost byte", "heads in parts",
      [("!own_settled(ctx, s)))) {\n        s->held = 0;", "!own_settled(ctx, s)))) {")]),

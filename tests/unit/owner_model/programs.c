@@ -114,6 +114,12 @@ HOST long bpf_sk_redirect_map(void *ctx, void *map, __u32 key, __u64 flags)
     return done ? SK_PASS : SK_DROP;
 }
 
+/* No application is past TCP here. */
+HOST long bpf_sk_redirect_hash(void *ctx, void *map, const void *key, __u64 flags)
+{
+    return SK_DROP;
+}
+
 HOST static struct __sk_buff *_context(unsigned c, uint32_t avail)
 {
     contexts[c].len = avail;
