@@ -76,6 +76,7 @@ struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
     __u32 queued;    /**< Memory held by the send queue. */
+    __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
     __u32 state;
     __u32 urgent; /**< Not 0 while urgent data is around. */
 };
@@ -89,6 +90,7 @@ static __always_inline int view(void *sk, struct socket_view *v)
     v->rcv_nxt = tp->rcv_nxt;
     v->urgent = tp->urg_data;
     v->queued = (__u32)tp->inet_conn.icsk_inet.sk.sk_wmem_queued;
+    v->rcvbuf = (__u32)tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
     v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
     return 0;
 }

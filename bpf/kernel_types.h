@@ -35,6 +35,7 @@ struct sock_common {
 struct sock {
     struct sock_common __sk_common;
     int sk_wmem_queued;
+    int sk_rcvbuf;
     void *sk_user_data;
 } CORE;
 

@@ -142,7 +142,7 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     return (int)n;
 pass:
     s->held = 0;
-    return at_most(avail, avail);
+    return pass_on(ctx, s, avail);
 }
 
 /** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for

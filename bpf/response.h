@@ -90,7 +90,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     if ((owner & OWNER_USER) ||
         (!s->responding && ((waiting && s->protocol != SLOT_HTTP) || !own_settled(ctx, s)))) {
         s->held = 0;
-        return at_most(avail, avail);
+        return pass_on(ctx, s, avail);
     }
     if (!d)
         return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);

@@ -82,6 +82,7 @@ struct conn {
     uint64_t cookie;       /**< SO_COOKIE, with a slot. */
     char *passed;          /**< What the programs passed up, copied while leaving; NULL without. */
     size_t passed_len;
+    uint32_t rcvbuf;    /**< What the receive buffer was before it grew in leaving; 0 if it did not. */
     uint32_t slot;      /**< Kernel-path slot, SLOT_NONE without. */
     uint32_t activity;  /**< The slot's count when last looked at... */
     uint64_t active_at; /**< ...and when it was last seen to have changed. */

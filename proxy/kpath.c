@@ -50,6 +50,7 @@ static void _watch(struct conn *c);
 static int _insert(struct conn *c)
 {
     struct kpath *k = c->worker->kpath->k;
+    leave_undo_room(c);
     c->kernel = true;
     c->cookie = kernel_cookie(c->fd);
     int r = kernel_insert(k, c->slot, c->fd);
