@@ -96,8 +96,9 @@ struct conn {
     bool writing : 1; /**< Write event armed. */
     bool eof_seen : 1;
     bool write_failed : 1;
-    bool broken : 1;  /**< The owner is still to be told that writing failed. */
-    bool pumping : 1; /**< The input callback is on the stack. */
+    bool was_reset : 1; /**< Writing met a reset, which reading then sees as an end. */
+    bool broken : 1;    /**< The owner is still to be told that writing failed. */
+    bool pumping : 1;   /**< The input callback is on the stack. */
     bool pump_again : 1;
     bool closing : 1;   /**< Ends when the output has left. */
     bool lingering : 1; /**< Before the end, wait for the peer's FIN. */
