@@ -19,11 +19,15 @@ def message_paths(metrics):
     return paths
 
 
-def kernel_share(before, after):
-    """Share of the messages between two message_paths() that took the kernel path; None without any."""
+def share(path, before, after):
+    """Share of the messages between two message_paths() that took a path; None without any."""
     moved = {path: after[path] - before.get(path, 0) for path in after}
     total = sum(moved.values())
-    return moved.get("kernel", 0) / total if total else None
+    return moved.get(path, 0) / total if total else None
+
+
+def kernel_share(before, after):
+    return share("kernel", before, after)
 
 
 def in_use(stats):

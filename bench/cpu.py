@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 
 from counters import kernel_share, message_paths
@@ -23,16 +22,18 @@ def _busy_seconds():
     return (user + nice + system + irq + softirq) / _TICK
 
 
-def _sample(binary, server, seconds):
-    """(CPU us of a request, requests/s, errors)"""
+def fixed_rate(binary, server, seconds, via=()):
+    """(CPU us of a request, requests/s, errors); `via` comes before the client's command."""
+    command = [*via, binary, server.host, str(server.port), str(CONNECTIONS), str(RATE), str(seconds)]
     before = _busy_seconds()
-    done = subprocess.run([binary, str(server.port), str(CONNECTIONS), str(RATE), str(seconds)],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
     used = _busy_seconds() - before
     server.check_alive()
     if done.returncode != 0:
         raise BenchError(f"fixedrate: {done.stderr.strip()}")
     result = json.loads(done.stdout)
+    if not result["answered"]:
+        raise BenchError(f"fixedrate: none of {result['errors']} requests was answered")
     return used * 1e6 / result["answered"], result["answered"] / result["seconds"], result["errors"]
 
 
@@ -48,7 +49,7 @@ def cpu_per_request(bench):
     watch = Watch(bench.rounds * len(bench.running()), bench.allow_disturbed)
     for server in rounds(bench.running(), bench.rounds):
         before = message_paths(server.admin("/metrics")) if isinstance(server, Skein) else None
-        micros, per_second, failed = watch.sample(own_pids(), lambda: _sample(binary, server, bench.seconds + 1))
+        micros, per_second, failed = watch.sample(own_pids(), lambda: fixed_rate(binary, server, bench.seconds + 1))
         used.add(server.name, micros)
         rate.add(server.name, per_second)
         errors.add(server.name, failed)
@@ -56,8 +57,6 @@ def cpu_per_request(bench):
             part = kernel_share(before, message_paths(server.admin("/metrics")))
             if part is not None:
                 share.add(server.name, part)
-    for name in used.samples:
-        if name != DIRECT:
-            added.add(name, statistics.median(used.samples[name]) - used.value(DIRECT))
+    added.add_differences(used, DIRECT)
     bench.note(watch.note(title))
     return [added, used, rate, errors, share]

@@ -46,12 +46,11 @@ static double now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static int open_connection(int port)
+static int open_connection(const char *host, int port)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)))
+    if (fd < 0 || inet_pton(AF_INET, host, &a.sin_addr) != 1 || connect(fd, (struct sockaddr *)&a, sizeof(a)))
         return -1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return fd;
@@ -110,12 +109,12 @@ static void on_readable(struct client *c)
 int main(int argc, char **argv)
 {
     struct epoll_event events[64];
-    if (argc != 5) {
-        fprintf(stderr, "usage: fixedrate PORT CONNECTIONS REQUESTS_PER_SECOND SECONDS\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: fixedrate HOST PORT CONNECTIONS REQUESTS_PER_SECOND SECONDS\n");
         return 2;
     }
-    int connections = atoi(argv[2]), epoll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, 0);
-    double rate = atof(argv[3]), seconds = atof(argv[4]);
+    int connections = atoi(argv[3]), epoll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, 0);
+    double rate = atof(argv[4]), seconds = atof(argv[5]);
     struct client *clients = calloc((size_t)connections, sizeof(*clients));
     struct itimerspec every = {.it_interval.tv_nsec = TICK_NS, .it_value.tv_nsec = TICK_NS};
     struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
@@ -123,7 +122,7 @@ int main(int argc, char **argv)
         return 2;
     for (int i = 0; i < connections; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &clients[i]};
-        clients[i].fd = open_connection(atoi(argv[1]));
+        clients[i].fd = open_connection(argv[1], atoi(argv[2]));
         /* The second request is what promotes a connection where that takes one. */
         if (clients[i].fd < 0 || !exchange(&clients[i]) || !exchange(&clients[i])) {
             fprintf(stderr, "fixedrate: no response: %s\n", strerror(errno));

@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import statistics
 import subprocess
 import time
 
 from counters import in_use, kernel_share, message_paths
-from peers import (BODY_BYTES, CONTROL, DIRECT, HAPROXY, HOST, MEDIUM, NGINX, SMALL, BenchError, Skein,
+from peers import (BODY_BYTES, CONTROL, DIRECT, HAPROXY, MEDIUM, NGINX, SMALL, BenchError, Skein,
                    own_pids)
 from quiet import Watch
 from report import Row
@@ -27,7 +26,7 @@ def rounds(servers, count):
 def parse_wrk(text):
     """(requests per second, errors of any kind) from wrk's report."""
     rate = re.search(r"^Requests/sec:\s+([\d.]+)", text, re.M)
-    if not rate:
+    if not rate or float(rate[1]) == 0:
         raise BenchError(f"wrk reported no rate: {text.strip() or 'no output'}")
     errors = 0
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
@@ -39,9 +38,10 @@ def parse_wrk(text):
     return float(rate[1]), errors
 
 
-def wrk(server, path, connections, seconds):
-    done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-                           f"http://{HOST}:{server.port}{path}"],
+def wrk(server, path, connections, seconds, via=()):
+    """(requests per second, errors); `via` comes before the client's command."""
+    done = subprocess.run([*via, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+                           f"http://{server.address}{path}"],
                           capture_output=True, text=True, check=False, timeout=seconds + 60)
     server.check_alive()
     return parse_wrk(done.stdout + done.stderr)
@@ -102,9 +102,7 @@ def latency(bench):
         per_second, failed = watch.sample(own_pids(), lambda: wrk(server, SMALL, 1, 1))
         mean.add(server.name, 1e6 / per_second)
         errors.add(server.name, failed)
-    for name in mean.samples:
-        if name != DIRECT:
-            added.add(name, statistics.median(mean.samples[name]) - mean.value(DIRECT))
+    added.add_differences(mean, DIRECT)
     bench.note(watch.note(title))
     bench.note(control_note(added, title))
     return [added, mean, errors]

@@ -4,6 +4,7 @@ Every proxy has one worker and the same origin. All of them run in the foregroun
 children that this module ends by pid.
 """
 
+import dataclasses
 import http.client
 import os
 import random
@@ -18,8 +19,14 @@ BODY_BYTES = {SMALL: 65, MEDIUM: 64 << 10, LARGE: 1 << 20, HUGE: 1 << 30}
 
 DIRECT, HAPROXY, NGINX, SKEIN, SKEIN_OFF = "direct", "haproxy", "nginx", "skein", "skein-off"
 NUTCRACKER, SKEIN_ON, SKEIN_ALL = "nutcracker", "skein-on", "skein-all-cores"
+SKEIN_BYPASS = "skein-bypass"
 CONTROL = "haproxy-control"  # A second, equal HAProxy: how far apart are equal things here?
 NUTCRACKER_AGAIN = "nutcracker-again"  # The same for nutcracker.
+
+# The two switches of `datapath`, kernel and bypass. Here all peers are local: where the bypass is not
+# what is measured it would stand in for what is.
+SWITCHES = {SKEIN: ("auto", "off"), SKEIN_ALL: ("auto", "off"), SKEIN_OFF: ("off", "off"), SKEIN_ON: ("on", "off"),
+            SKEIN_BYPASS: ("auto", "auto")}
 
 
 class BenchError(Exception):
@@ -41,35 +48,60 @@ def free_port():
     raise BenchError("no free port")
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a client, a proxy and an origin are: on this host, and speaking over loopback."""
+
+    listen: str = HOST    # The proxy's address,
+    serve: str = HOST     # and the origin's.
+    client: tuple = ()    # Comes before the command of a client that is elsewhere,
+    origin: tuple = ()    # or of an origin,
+    excepted: str = ""    # and the cgroup of such a peer.
+
+
+LOCAL = Place()
+
+
 class Server:
-    """One server process and the port where it answers."""
+    """One server process and the address where it answers; `via` comes before its command."""
 
     started = []
 
-    def __init__(self, name, directory, command, port):
+    def __init__(self, name, directory, command, port, host=HOST, via=()):
         self.name = name
-        self.port = port
+        self.host, self.port = host, port
         self.log_path = os.path.join(directory, f"{name}-{port}.log")
         # pdeathsig: the server ends with this process even if that is killed outright.
-        self._command = ["setpriv", "--pdeathsig", "TERM", *command]
+        self._command = ["setpriv", "--pdeathsig", "TERM", *via, *command]
         self._process = None
 
     @property
     def pid(self):
         return self._process.pid
 
+    @property
+    def address(self):
+        return f"{self.host}:{self.port}"
+
     def start(self):
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log,
                                              stderr=log, start_new_session=True)
         Server.started.append(self)
+        try:
+            self._wait_ready()
+        except BenchError:
+            self.stop()
+            raise
+        return self
+
+    def _wait_ready(self):
         deadline = time.monotonic() + 20
         while not self._answers():
             self.check_alive()
             if time.monotonic() > deadline:
                 raise BenchError(f"{self.name} does not answer: {self._last_log_line()}")
             time.sleep(0.05)
-        return self
 
     def stop(self):
         if self in Server.started:
@@ -90,9 +122,12 @@ class Server:
                              f"{self._last_log_line()}")
 
     def pids(self):
-        """The process and its workers."""
-        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
-            return [self.pid, *map(int, file.read().split())]
+        """The process and its workers; none of one that has ended."""
+        try:
+            with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+                return [self.pid, *map(int, file.read().split())]
+        except FileNotFoundError:
+            return []
 
     def rss(self):
         """Resident bytes of all its processes."""
@@ -106,7 +141,7 @@ class Server:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def _answers(self):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
         try:
             connection.request("GET", SMALL, headers={"Connection": "close"})
             response = connection.getresponse()
@@ -138,8 +173,9 @@ def write(path, text):
     return path
 
 
-def _nginx(name, directory, port, http_block):
+def _nginx(name, directory, address, http_block, via=()):
     """nginx with one worker; its own directory keeps it away from the packaged instance."""
+    host, port = address
     home = os.path.join(directory, f"{name}-{port}")
     os.mkdir(home)
     temp_paths = "\n".join(f"    {kind}_temp_path {home}/{kind};"
@@ -160,10 +196,10 @@ http {{
 {http_block}
 }}
 """)
-    return Server(name, directory, ["nginx", "-p", home, "-e", "stderr", "-c", config], port)
+    return Server(name, directory, ["nginx", "-p", home, "-e", "stderr", "-c", config], port, host, via)
 
 
-def origin(directory):
+def origin(directory, place=LOCAL):
     files = os.path.join(directory, "www")
     os.mkdir(files)
     for path in (MEDIUM, LARGE, HUGE):
@@ -171,29 +207,29 @@ def origin(directory):
             file.truncate(BODY_BYTES[path])  # Sparse: no disk is read, none is filled.
     port = free_port()
     small = "x" * (BODY_BYTES[SMALL] - 1)
-    return _nginx("origin", directory, port, f"""
+    return _nginx("origin", directory, (place.serve, port), f"""
     sendfile on;
     open_file_cache max=16;
     open_file_cache_valid 1h;
     server {{
-        listen {HOST}:{port} backlog=4096;
+        listen {place.serve}:{port} backlog=4096;
         root {files};
         location = / {{ return 200 "{small}\\n"; }}
-    }}""")
+    }}""", place.origin)
 
 
-def nginx_proxy(directory, origin_port):
+def nginx_proxy(directory, origin_server, place=LOCAL):
     port = free_port()
     # Without temp files: a slow reader must not turn this into a measurement of the disk.
-    return _nginx(NGINX, directory, port, f"""
+    return _nginx(NGINX, directory, (place.listen, port), f"""
     upstream origin {{
-        server {HOST}:{origin_port};
+        server {origin_server.address};
         keepalive 64;
         keepalive_requests 1000000000;
         keepalive_timeout 120s;
     }}
     server {{
-        listen {HOST}:{port} backlog=4096;
+        listen {place.listen}:{port} backlog=4096;
         location / {{
             proxy_pass http://origin;
             proxy_http_version 1.1;
@@ -203,7 +239,7 @@ def nginx_proxy(directory, origin_port):
     }}""")
 
 
-def haproxy(directory, origin_port):
+def haproxy(directory, origin_server, place=LOCAL):
     port = free_port()
     # It wants two fds per connection, for an upstream each, and refuses to start without:
     # connections that are idle need one.
@@ -221,19 +257,19 @@ defaults
     timeout server 120s
     timeout http-keep-alive 120s
 frontend front
-    bind {HOST}:{port} backlog 4096
+    bind {place.listen}:{port} backlog 4096
     default_backend origin
 backend origin
-    server origin {HOST}:{origin_port}
+    server origin {origin_server.address}
 """)
-    return Server(HAPROXY, directory, ["haproxy", "-db", "-f", config], port)
+    return Server(HAPROXY, directory, ["haproxy", "-db", "-f", config], port, place.listen)
 
 
 class Skein(Server):
     """skein, and what it says about itself on its admin address."""
 
-    def __init__(self, name, directory, command, port, admin_port):
-        super().__init__(name, directory, command, port)
+    def __init__(self, name, directory, command, port, admin_port, host=HOST):
+        super().__init__(name, directory, command, port, host)
         self.admin_port = admin_port
 
     def admin(self, path):
@@ -251,21 +287,26 @@ class Skein(Server):
         return text
 
 
-def skein(name, directory, origin_port, binary, idle="120s"):
-    """The bypass stays off: on loopback it would stand in for the path under measurement."""
+def _excepting(cgroup):
+    """The section that keeps the processes of a cgroup off the bypass."""
+    return f"""bypass: {{ except: {{ cgroups: ["{cgroup}"] }} }}""" if cgroup else ""
+
+
+def skein(name, directory, origin_server, binary, idle="120s", place=LOCAL):
     port, admin_port = free_port(), free_port()
-    kernel = {SKEIN: "auto", SKEIN_OFF: "off"}[name]
+    kernel, bypass = SWITCHES[name]
     config = write(os.path.join(directory, f"{name}-{port}.yaml"), f"""
 workers: 1
 datapath:
-  kernel: {kernel}
-  bypass: off
+  kernel: "{kernel}"
+  bypass: "{bypass}"
+{_excepting(place.excepted) if bypass != "off" else ""}
 timeouts:
   idle: {idle}
 admin: {{ address: "{HOST}:{admin_port}" }}
 listeners:
   - name: bench
-    address: "{HOST}:{port}"
+    address: "{place.listen}:{port}"
     protocol: http
     routes:
       - match: {{ path_prefix: "/" }}
@@ -273,6 +314,18 @@ listeners:
 clusters:
   - name: origin
     endpoints:
-      - {{ address: "{HOST}:{origin_port}" }}
+      - {{ address: "{origin_server.address}" }}
 """)
-    return Skein(name, directory, [binary, "run", "-c", config], port, admin_port)
+    return Skein(name, directory, [binary, "run", "-c", config], port, admin_port, place.listen)
+
+
+def can_except(cgroup, binary, directory):
+    """Whether this skein knows the section that excepts cgroups."""
+    config = write(os.path.join(directory, "except.yaml"), f"""
+{_excepting(cgroup)}
+listeners:
+  - name: bench
+    address: "{HOST}:1"
+    routes: [ {{ match: {{ path_prefix: "/" }}, respond: {{ status: 200 }} }} ]
+""")
+    return subprocess.run([binary, "check", "-c", config], capture_output=True, check=False).returncode == 0

@@ -1,7 +1,6 @@
 """Loads for splitters: throughput over shards, clients and pipelines, added latency, large values."""
 
 import contextlib
-import statistics
 
 from counters import kernel_share, message_paths
 from loads import control_note, rounds
@@ -24,7 +23,7 @@ def _row(load, measure, *arguments, **options):
 
 
 @contextlib.contextmanager
-def _filled_shards(bench, count, keys, value_bytes=3):
+def filled_shards(bench, count, keys, value_bytes=3):
     """Shards that hold all keys, and still do at the end: a miss means that work was spared."""
     shards = [bench.fresh_shard(index) for index in range(count)]
     for shard in shards:
@@ -82,7 +81,7 @@ def _throughput(bench, title, work, servers):
 
 def redis_shards(bench):
     for count in SHARDS:
-        with (_filled_shards(bench, count, bench.redis_keys) as shards,
+        with (filled_shards(bench, count, bench.redis_keys) as shards,
               _contestants(bench, shards, direct=count == 1) as servers):
             for pipeline in PIPELINES:
                 # Un-pipelined, `on` is measured by redis_paths.
@@ -96,7 +95,7 @@ def redis_shards(bench):
 
 def redis_paths(bench):
     """Where each path wins, and whether `auto` knows it."""
-    with (_filled_shards(bench, 2, bench.redis_keys) as shards,
+    with (filled_shards(bench, 2, bench.redis_keys) as shards,
           _contestants(bench, shards) as servers):
         for pipeline in PIPELINES:
             for clients in CLIENTS:
@@ -115,7 +114,7 @@ def redis_paths(bench):
 def redis_latency(bench):
     """What a splitter adds to the mean time of one request of one client; see loads.latency."""
     title = "1 shard, 1 client"
-    with (_filled_shards(bench, 1, bench.redis_keys) as shards,
+    with (filled_shards(bench, 1, bench.redis_keys) as shards,
           _contestants(bench, shards, direct=True, control=True) as servers):
         for command in COMMANDS:
             added = _row(title, f"{command}, added latency, us", "{:.1f}", reference=NUTCRACKER)
@@ -123,15 +122,13 @@ def redis_latency(bench):
             work = Work(command, 1, 1, bench.redis_keys)
             _sample(bench, title, work, servers, bench.rounds * bench.seconds, 1,
                     lambda name, per_second, _, mean=mean: mean.add(name, 1e6 / per_second))
-            for name in mean.samples:
-                if name != DIRECT:
-                    added.add(name, statistics.median(mean.samples[name]) - mean.value(DIRECT))
+            added.add_differences(mean, DIRECT)
             bench.note(control_note(added, f"{title}, {command}", NUTCRACKER_AGAIN, "nutcracker"))
             yield from (added, mean)
 
 
 def redis_large(bench):
-    with (_filled_shards(bench, 2, LARGE_KEYS, LARGE_VALUE) as shards,
+    with (filled_shards(bench, 2, LARGE_KEYS, LARGE_VALUE) as shards,
           _contestants(bench, shards, all_cores=True) as servers):
         for command in COMMANDS:
             work = Work(command, 50, 16, LARGE_KEYS, LARGE_VALUE)
@@ -139,7 +136,7 @@ def redis_large(bench):
 
 
 def redis_multi(bench):
-    with (_filled_shards(bench, 2, bench.redis_keys) as shards,
+    with (filled_shards(bench, 2, bench.redis_keys) as shards,
           _contestants(bench, shards) as servers):
         for pipeline in PIPELINES:
             for command in ("MSET", "MGET"):

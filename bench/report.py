@@ -8,16 +8,23 @@ import statistics
 import subprocess
 import time
 
-from peers import CONTROL, DIRECT, HAPROXY, NGINX, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_ALL, SKEIN_OFF, SKEIN_ON
+from peers import CONTROL, DIRECT, HAPROXY, NGINX, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_ALL
+from peers import SKEIN_BYPASS, SKEIN_OFF, SKEIN_ON
 
 COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", CONTROL: "HAProxy again", NGINX: "nginx",
            SKEIN: "skein", SKEIN_OFF: "skein, `kernel: off`"}
 REDIS_COLUMNS = {DIRECT: "direct", NUTCRACKER: "nutcracker", NUTCRACKER_AGAIN: "nutcracker again",
                  SKEIN_OFF: "skein, `kernel: off`", SKEIN: "skein, `kernel: auto`",
                  SKEIN_ON: "skein, `kernel: on`", SKEIN_ALL: "skein, `auto`, a worker per core"}
+BYPASS_COLUMNS = {DIRECT: "direct", HAPROXY: "HAProxy", CONTROL: "HAProxy again", NGINX: "nginx",
+                  SKEIN: "skein, `bypass: off`", SKEIN_BYPASS: "skein, bypass"}
+BYPASS_REDIS_COLUMNS = {DIRECT: "direct", NUTCRACKER: "nutcracker", SKEIN: "skein, `bypass: off`",
+                        SKEIN_BYPASS: "skein, bypass"}
 HEADINGS = (
     (COLUMNS, "HTTP: medians; in brackets the ratio to HAProxy, for short connections to nginx."),
     (REDIS_COLUMNS, "Redis: medians; in brackets the ratio to nutcracker."),
+    (BYPASS_COLUMNS, "HTTP with local peers: medians; in brackets the ratio to HAProxy."),
+    (BYPASS_REDIS_COLUMNS, "Redis with local peers: medians; in brackets the ratio to nutcracker."),
 )
 
 
@@ -44,6 +51,18 @@ class Row:
             return None
         reference = self.value(self._reference)
         return self.value(contestant) / reference if reference > 0 else None
+
+    def add_differences(self, row, base):
+        """From the base's median in another row to that of all others: what a proxy adds."""
+        for name in row.samples:
+            if name != base and base in row.samples:
+                self.add(name, row.value(name) - row.value(base))
+
+    def add_ratios(self, row, base):
+        """The medians of another row in units of the base's."""
+        for name in row.samples:
+            if name != base and base in row.samples and row.value(base) > 0:
+                self.add(name, row.value(name) / row.value(base))
 
     def cell(self, contestant):
         if contestant not in self.samples:
@@ -106,7 +125,8 @@ def markdown(facts, rows, notes):
     versions = ", ".join(f"{name} {facts[name]}" for name in names if facts[name])
     lines = [
         f"{facts['date']}: {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['architecture']}, "
-        f"Linux {facts['kernel']}; {versions}. All on loopback, one worker per proxy.",
+        f"Linux {facts['kernel']}; {versions}. All on loopback (remote peers behind "
+        "a veth pair), one worker per proxy.",
     ]
     for columns, heading in HEADINGS:
         measured = [row for row in rows if row.samples and row.columns is columns]

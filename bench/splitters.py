@@ -8,15 +8,13 @@ import os
 import socket
 import tempfile
 
-from peers import HOST, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN, SKEIN_ALL, SKEIN_OFF, SKEIN_ON, BenchError, Server, Skein
-from peers import free_port, write
+from peers import HOST, NUTCRACKER, NUTCRACKER_AGAIN, SKEIN_ALL, SWITCHES, BenchError, Server, Skein, free_port, write
 
 FILL_KEYS = 50000  # Per script: a server that is busy for long refuses other clients.
 FILL = """for i = ARGV[1], ARGV[2] - 1 do
     redis.call('SET', string.format('key:%012d', i), ARGV[3])
 end
 return ARGV[2]"""
-KERNEL = {SKEIN: "auto", SKEIN_ALL: "auto", SKEIN_OFF: "off", SKEIN_ON: "on"}
 
 
 def ask(port, *arguments):
@@ -97,14 +95,14 @@ shards:
 
 
 def _skein(name, directory, shards, binary):
-    """The bypass stays off: on loopback it would stand in for the path under measurement."""
     port, admin_port = free_port(), free_port()
-    endpoints = "".join(f"""      - {{ address: "{HOST}:{shard.port}" }}\n""" for shard in shards)
+    endpoints = "".join(f"""      - {{ address: "{shard.address}" }}\n""" for shard in shards)
+    kernel, bypass = SWITCHES[name]
     config = write(os.path.join(directory, f"{name}-{port}.yaml"), f"""
 workers: {0 if name == SKEIN_ALL else 1}
 datapath:
-  kernel: "{KERNEL[name]}"
-  bypass: "off"
+  kernel: "{kernel}"
+  bypass: "{bypass}"
 admin: {{ address: "{HOST}:{admin_port}" }}
 listeners:
   - name: cache

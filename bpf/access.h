@@ -1,4 +1,8 @@
-/* What the programs read from their context and from sockets. */
+/* What the programs read from their context and from sockets.
+ *
+ * The headers above this one are compiled twice: for sk_skb programs, which see what has arrived at a socket
+ * of the daemon, and with SKEIN_MSG for SK_MSG programs, which see what an application sends. What differs
+ * between the two is here, in send.h and in hold(), pass() and refuse(). */
 #pragma once
 
 #include <linux/bpf.h>
@@ -8,9 +12,38 @@
 #include "kernel_types.h"
 #include "maps.h"
 
+#ifdef SKEIN_MSG
+#define CTX    struct sk_msg_md
+#define IS_MSG 1
+#else
+#define CTX    struct __sk_buff
+#define IS_MSG 0
+#endif
+
+#ifdef SKEIN_MSG
+
+/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look. The program sees the first piece of what is
+ * sent as long as it does not ask for more. @return 0 or an error. */
+static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+{
+    __u64 first = (__u64)ctx->data_end - (__u64)ctx->data;
+    n -= 1;
+    HTTP1_OPAQUE(n);
+    if (n >= max)
+        return -1;
+    if (!offset && first > n)
+        return bpf_probe_read_kernel(to, n + 1, (void *)(long)ctx->data);
+    if (bpf_msg_pull_data(ctx, offset, offset + n + 1, 0))
+        return -1;
+    first = (__u64)ctx->data_end - (__u64)ctx->data;
+    return first > n ? bpf_probe_read_kernel(to, n + 1, (void *)(long)ctx->data) : -1;
+}
+
+#else
+
 /** Where the strparser message starts inside the skb (net/strparser/strparser.c keeps it in
  * the control block, out of the reach of the context's own fields). */
-static __always_inline int message_offset(struct __sk_buff *ctx, __u32 *offset)
+static __always_inline int message_offset(CTX *ctx, __u32 *offset)
 {
     __u32 at =
         bpf_core_field_offset(struct sk_buff, cb) + bpf_core_field_offset(struct sk_skb_cb, strp.strp.offset);
@@ -22,7 +55,7 @@ static __always_inline int message_offset(struct __sk_buff *ctx, __u32 *offset)
  * An older verifier does not see that a checked length and the one that is used are the same
  * value, and takes lengths that may be 0 for none: so one opaque value is checked and used.
  * @return 0 or an error. */
-static __always_inline int load_bytes(struct __sk_buff *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
 {
     n -= 1;
     HTTP1_OPAQUE(n);
@@ -32,7 +65,7 @@ static __always_inline int load_bytes(struct __sk_buff *ctx, __u32 offset, void 
 }
 
 /** The slot of the program's own socket, NULL if it has none (any more). */
-static __always_inline struct slot *own_slot(struct __sk_buff *ctx, __u32 *ref)
+static __always_inline struct slot *own_slot(CTX *ctx, __u32 *ref)
 {
     __u32 zero = 0;
     struct at_work *w = bpf_map_lookup_elem(&at_work, &zero);
@@ -50,7 +83,7 @@ static __always_inline struct slot *own_slot(struct __sk_buff *ctx, __u32 *ref)
 /** The same in a verdict, which mostly runs right behind its socket's parser: that has left it where it
  * need not be looked up again. Not if another parser ran in between, or if the verdict was moved to a CPU
  * where the socket was seen last in an earlier life. */
-static __always_inline struct slot *parsed_slot(struct __sk_buff *ctx, __u32 *ref)
+static __always_inline struct slot *parsed_slot(CTX *ctx, __u32 *ref)
 {
     __u32 zero = 0;
     struct at_work *w = bpf_map_lookup_elem(&at_work, &zero);
@@ -65,18 +98,21 @@ static __always_inline struct slot *parsed_slot(struct __sk_buff *ctx, __u32 *re
     return s;
 }
 
+#endif
+
 static __always_inline struct slot *slot_at(__u32 ref)
 {
     __u32 index = ref_index(ref);
     return bpf_map_lookup_elem(&slots, &index);
 }
 
-/** What a verdict needs to know of a socket before it writes there, or claims to have. */
+/** What a program needs to know of a socket before it writes there, or claims to have. */
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
-    __u32 queued;    /**< Memory held by the send queue. */
     __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
+    __u32 room;      /**< What the send queue takes before a sender has to wait. */
+    __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
     __u32 state;
     __u32 urgent; /**< Not 0 while urgent data is around. */
 };
@@ -89,39 +125,168 @@ static __always_inline int view(void *sk, struct socket_view *v)
     v->write_seq = tp->write_seq;
     v->rcv_nxt = tp->rcv_nxt;
     v->urgent = tp->urg_data;
-    v->queued = (__u32)tp->inet_conn.icsk_inet.sk.sk_wmem_queued;
     v->rcvbuf = (__u32)tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
     v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
     return 0;
 }
 
-static __always_inline int view_own(struct __sk_buff *ctx, struct socket_view *v)
+static __always_inline int view_own(CTX *ctx, struct socket_view *v)
 {
     return ctx->sk ? view(ctx->sk, v) : -1;
 }
 
-/** @return -1 if no socket is there or it can not be written to any more. */
-static __always_inline int view_target(__u32 ref, struct socket_view *v)
+/** References to a connected socket that nobody is at work with; the daemon measures it. */
+volatile __u32 app_refs;
+
+/** Skbs that wait for the work queue to put them into the socket's queue. */
+static __always_inline __u32 waiting_skbs(const struct sock *sk)
 {
+    struct sk_psock *psock = NULL;
+    __u32 n = 0;
+    bpf_core_read(&psock, sizeof(psock), &sk->sk_user_data);
+    psock = (void *)((__u64)psock & ~7ULL); /* The low bits are flags (include/net/sock.h). */
+    bpf_core_read(&n, sizeof(n), &psock->ingress_skb.qlen);
+    return n;
+}
+
+/** Looks at a socket by its address: SK_MSG programs can look none up. What is there may be another one by
+ * now, which the cookie tells, read last. A function of its own for the verifier.
+ * @return 0, or -1 if it is not the one with that cookie. */
+__attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_view *v)
+{
+    const struct tcp_sock *tp = (void *)address;
+    const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+    int queued = 0, most = 0, unread = 0;
+    __u64 found = 0;
+    __u8 state = 0;
+    if (!v || !address)
+        return -1;
+    bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
+    bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
+    bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
+    bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
+    bpf_core_read(&unread, sizeof(unread), &sk->sk_backlog.rmem_alloc.counter);
+    bpf_core_read(&state, sizeof(state), &sk->__sk_common.skc_state);
+    v->room = most > queued ? most - queued : 0;
+    v->unread = unread + waiting_skbs(sk) * SLICE_MAX;
+    v->state = state;
+    v->urgent = 0;
+    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
+    return found == cookie ? 0 : -1;
+}
+
+/** Whether nothing is on its way into a socket's queue past TCP: who redirects into it holds a reference
+ * until it is there (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()), besides those of its timers
+ * (sk_reset_timer()). A function of its own for the verifier. */
+__attribute__((noinline)) int quiet(__u64 address)
+{
+    const struct tcp_sock *tp = (void *)address;
+    const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+    void *keep = NULL, *again = NULL, *ack = NULL;
+    int refs = 0;
+    bpf_core_read(&refs, sizeof(refs), &sk->__sk_common.skc_refcnt.refs.counter);
+    bpf_core_read(&keep, sizeof(keep), &sk->sk_timer.entry.pprev);
+    bpf_core_read(&again, sizeof(again), &tp->inet_conn.icsk_retransmit_timer.entry.pprev);
+    bpf_core_read(&ack, sizeof(ack), &tp->inet_conn.icsk_delack_timer.entry.pprev);
+    return refs == (int)(app_refs + !!keep + !!again + !!ack) && !waiting_skbs(sk);
+}
+
+/** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
+static __always_inline int is_local(const struct slot *s)
+{
+    return s->app != 0;
+}
+
+/** The socket that gets what is redirected to the connection: the application's, or the daemon's own, which
+ * sends it. @return -1 if it is not there or can not be written to any more. */
+static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_view *v)
+{
+    int r;
+    if (is_local(t)) {
+        r = peek(t->app_sock, t->app, v);
+        return r || (v->state != TCP_STATE_ESTABLISHED && v->state != TCP_STATE_FIN_WAIT1 &&
+                     v->state != TCP_STATE_FIN_WAIT2)
+                   ? -1
+                   : 0;
+    }
+#ifdef SKEIN_MSG
+    r = peek(t->sock, t->cookie, v);
+#else
     __u32 index = ref_index(ref);
     struct bpf_sock *sk = bpf_map_lookup_elem(&socks, &index);
     if (!sk)
         return -1;
-    int r = view(sk, v);
+    r = view(sk, v);
     bpf_sk_release(sk);
+#endif
     if (r || (v->state != TCP_STATE_ESTABLISHED && v->state != TCP_STATE_CLOSE_WAIT))
         return -1;
     return 0;
 }
 
-/** Whether everything that was redirected into the socket is in TCP's send queue. The first
- * look after userspace has written takes TCP's word for it: userspace hands a connection
+/** Whether everything that was redirected to the connection is in its socket's queue. Where that sends it on,
+ * the first look after userspace has written takes TCP's word for it: userspace hands a connection
  * over only when its own bytes are there. */
 static __always_inline int settled(struct slot *s, const struct socket_view *v)
 {
+    if (is_local(s))
+        return quiet(s->app_sock);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
     }
     return s->tx_seq == v->write_seq;
 }
+
+/** Whether the target's reader is so slow, for `len` bytes more, that userspace has to wait for it. */
+static __always_inline int target_full(struct slot *t, const struct socket_view *v, __u32 len, __u32 limit)
+{
+    if (is_local(t)) {
+        if (!v->unread)
+            t->pushes = 0;
+        return v->unread && (v->unread + len > limit || t->pushes > limit / PUSH_BYTES);
+    }
+    if (IS_MSG && v->room < len + SEND_ROOM)
+        return 1; /* Its sender would wait, and nobody wakes it. */
+    return t->tx_seq - v->write_seq > limit;
+}
+
+#ifdef SKEIN_MSG
+
+/** Looks at a socket before it is taken for one that somebody redirects into; on another CPU that may be
+ * about to end. */
+#define QUIET_LOOKS 128
+
+/** A client's own socket, in its send(): whether it has read everything that came by TCP, has nothing under
+ * way by TCP, and nobody redirects into it. TCP is asked once: afterwards nothing goes by TCP. */
+static __always_inline int own_settled(CTX *ctx, struct slot *s)
+{
+    struct tcp_sock *tp = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+    if (*(volatile __u64 *)&s->owner & OWNER_UP)
+        return 1; /* Looked at when it is leased. */
+    if (!tp)
+        return 0;
+    if (!s->clean) {
+        if (tp->write_seq != s->app_snd || tp->rcv_nxt != s->app_rcv || tp->copied_seq != tp->rcv_nxt)
+            return 0;
+        s->clean = 1;
+    }
+    if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
+        return 0;
+    for (int i = 0; i < QUIET_LOOKS; i++) {
+        if (quiet(s->app_sock))
+            return 1;
+    }
+    return 0;
+}
+
+#else
+
+/** Whether nothing is on its way into the program's own socket. */
+static __always_inline int own_settled(CTX *ctx, struct slot *s)
+{
+    struct socket_view v;
+    return !view_own(ctx, &v) && settled(s, &v);
+}
+
+#endif

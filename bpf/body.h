@@ -2,6 +2,7 @@
 #pragma once
 
 #include "owner.h"
+#include "send.h"
 
 /** Bytes that may wait, unaccounted, behind what is redirected into the same socket. */
 #define UNACCOUNTED_MAX (1U << 20)
@@ -9,19 +10,20 @@
 /** Chunks that one slice goes through at most. */
 #define SLICE_CHUNKS 64
 
+/** Bytes of a slice. strparser sets a limit; SK_MSG has all that one send() brings. */
 static __always_inline __u32 at_most(__u32 avail, __u64 len)
 {
-    __u32 n = avail < SLICE_MAX ? avail : SLICE_MAX;
+    __u32 n = IS_MSG || avail < SLICE_MAX ? avail : SLICE_MAX;
     return n < len ? n : (__u32)len;
 }
 
 /** Parser: passes up what comes to a connection that is userspace's, or is going to be. While something that
  * was redirected into the socket is still queued it waits behind that, and nobody accounts for it: a peer
  * that takes nothing and sends on and on is cut off. Gives BUSY up then. @return What the parser returns. */
-static __always_inline int pass_on(struct __sk_buff *ctx, struct slot *s, __u32 avail)
+static __always_inline int pass_on(CTX *ctx, struct slot *s, __u32 avail)
 {
     struct socket_view v;
-    if (s->passed <= UNACCOUNTED_MAX || view_own(ctx, &v) || settled(s, &v) ||
+    if (IS_MSG || s->passed <= UNACCOUNTED_MAX || view_own(ctx, &v) || settled(s, &v) ||
         s->passed <= UNACCOUNTED_MAX + (__u64)v.rcvbuf)
         return at_most(avail, avail);
     abandon(s);
@@ -30,10 +32,11 @@ static __always_inline int pass_on(struct __sk_buff *ctx, struct slot *s, __u32 
 }
 
 /** Parser: waits for the rest of what begins here (a head or a chunk line, of which `avail` bytes are in
- * the slot). Gives BUSY up. @return What the parser returns, -1 if enough was waited for. */
+ * the slot). Gives BUSY up. What an application sends nobody could hold: its rest may never come.
+ * @return What the parser returns, -1 if enough was waited for. */
 static __always_inline int hold(struct slot *s, __u32 avail)
 {
-    if (s->pieces >= HELD_PIECES_MAX)
+    if (IS_MSG || s->pieces >= HELD_PIECES_MAX)
         return -1;
     s->pieces++;
     s->held = avail;
@@ -44,7 +47,7 @@ static __always_inline int hold(struct slot *s, __u32 avail)
 /** Walks through a chunked body from where `chunks_next` is; leaves `chunks_next` where it stops. A
  * function of its own for the verifier.
  * @return How many bytes at `offset` are understood; if not all are, `stop` says why. */
-__attribute__((noinline)) __u32 chunks_walk(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail)
+__attribute__((noinline)) __u32 chunks_walk(CTX *ctx, struct slot *s, __u32 offset, __u32 avail)
 {
     __u32 at = 0;
     if (!s)
@@ -81,8 +84,7 @@ __attribute__((noinline)) __u32 chunks_walk(struct __sk_buff *ctx, struct slot *
  * the body) and body bytes, of `avail` bytes at `offset`. Sets what is left after it. A RESP message ends
  * with CRLF: that stays together, so that it can be looked at.
  * @return Bytes; 0 if nothing can go on: `stop` says why. */
-static __always_inline __u32 slice_of(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail,
-                                      __u32 head)
+static __always_inline __u32 slice_of(CTX *ctx, struct slot *s, __u32 offset, __u32 avail, __u32 head)
 {
     __u8 end[2];
     avail = at_most(avail, avail);
@@ -105,7 +107,7 @@ static __always_inline __u32 slice_of(struct __sk_buff *ctx, struct slot *s, __u
     if (s->protocol == SLOT_REDIS) {
         if (left - n == 1)
             n -= 1;
-        else if (n == left && (n < 2 || bpf_skb_load_bytes(ctx, offset + n - 2, end, sizeof(end)) ||
+        else if (n == left && (n < 2 || load_bytes(ctx, offset + n - 2, end, sizeof(end), sizeof(end)) ||
                                end[0] != '\r' || end[1] != '\n'))
             return 0;
     }
@@ -134,8 +136,7 @@ static __always_inline __u32 body_reason(const struct slot *s, __u32 avail)
 }
 
 /** Body bytes of the message at hand: redirected, waited for, or passed if they can not be. */
-static __always_inline int body_slice(struct __sk_buff *ctx, struct slot *s, __u32 offset, __u32 avail,
-                                      __u64 limit)
+static __always_inline int body_slice(CTX *ctx, struct slot *s, __u32 offset, __u32 avail, __u64 limit)
 {
     __u32 n = slice_of(ctx, s, offset, avail, 0);
     if (!n && s->framing == HTTP1_FRAMED_CHUNKED && s->stop == HTTP1_CHUNK_MORE && avail < HTTP1_CHUNK_LINE &&
@@ -159,39 +160,4 @@ static __always_inline void slice_gone(struct slot *s)
         s->chunks = s->chunks_next;
     s->pieces = 0;
     s->activity++;
-}
-
-/** Overwrites a field that is for this connection alone (struct http1_head). @return 0 or an error. */
-static __always_inline int blank(struct __sk_buff *ctx, struct slot *s, __u32 offset)
-{
-    static const char spaces[HTTP1_BLANK_MAX + 1] =
-        "                                                                ";
-    __u32 at = s->head.blank_off + s->head.blank_len, name = s->head.blank_name, len = s->head.blank_len - 1;
-    offset += s->head.blank_off;
-    if (name) {
-        __u32 last = name - 1;
-        HTTP1_OPAQUE(at);
-        HTTP1_OPAQUE(last);
-        if (at > HTTP1_WINDOW - HTTP1_BLANK_NAME || last >= HTTP1_BLANK_NAME ||
-            bpf_skb_store_bytes(ctx, offset, &s->window.bytes[at], last + 1, 0))
-            return -1;
-    }
-    HTTP1_OPAQUE(len);
-    if (len >= HTTP1_BLANK_MAX)
-        return -1;
-    return bpf_skb_store_bytes(ctx, offset + name, spaces, len + 1, 0);
-}
-
-/** Verdict: makes the framed head what the other side is to get: the version is ours (RFC 9112 section 2.3).
- * Only overwriting is possible: what strparser has cut keeps its length. @return 0 or an error. */
-static __always_inline int edit_head(struct __sk_buff *ctx, struct slot *s)
-{
-    __u32 offset;
-    if (s->protocol != SLOT_HTTP || (!s->head.blank_len && !(s->head.flags & HTTP1_F_MINOR_0)))
-        return 0;
-    if (message_offset(ctx, &offset))
-        return -1;
-    if ((s->head.flags & HTTP1_F_MINOR_0) && bpf_skb_store_bytes(ctx, offset + HTTP1_MINOR_AT, "1", 1, 0))
-        return -1;
-    return s->head.blank_len ? blank(ctx, s, offset) : 0;
 }

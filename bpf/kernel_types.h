@@ -27,16 +27,88 @@ struct sk_buff {
     char cb[48];
 } CORE;
 
+struct sk_buff_head {
+    __u32 qlen;
+} CORE;
+
+typedef struct {
+    int counter;
+} atomic_t;
+
+/* include/linux/timer.h */
+struct hlist_node {
+    struct hlist_node **pprev;
+} CORE;
+
+struct timer_list {
+    struct hlist_node entry;
+} CORE;
+
+/* include/linux/cgroup-defs.h */
+struct kernfs_node {
+    __u64 id;
+} CORE;
+
+struct cgroup_subsys_state {
+    struct cgroup_subsys_state *parent;
+} CORE;
+
+struct cgroup {
+    struct cgroup_subsys_state self; /* First: a css of the cgroup itself is the cgroup. */
+    struct kernfs_node *kn;
+} CORE;
+
+struct sock_cgroup_data {
+    struct cgroup *cgroup;
+} CORE;
+
 /* include/net/sock.h, include/linux/tcp.h */
 struct sock_common {
     volatile unsigned char skc_state;
+    struct {
+        struct {
+            volatile int counter;
+        } refs;
+    } skc_refcnt;
+    struct {
+        __u64 counter;
+    } skc_cookie;
+    struct sock *skc_listener;
 } CORE;
 
 struct sock {
     struct sock_common __sk_common;
+    struct {
+        atomic_t rmem_alloc;
+    } sk_backlog;
     int sk_wmem_queued;
     int sk_rcvbuf;
+    int sk_sndbuf;
+    int sk_rcvlowat;
+    struct timer_list sk_timer;
+    struct sock_cgroup_data sk_cgrp_data;
     void *sk_user_data;
+} CORE;
+
+/* include/net/request_sock.h, include/net/inet_sock.h, include/linux/tcp.h: a connection that is not yet
+ * established. */
+struct request_sock {
+    struct sock_common __req_common;
+} CORE;
+
+struct inet_request_sock {
+    struct request_sock req;
+} CORE;
+
+struct tcp_request_sock {
+    struct inet_request_sock req;
+    __u32 rcv_isn;
+    __u32 snt_isn;
+} CORE;
+
+/* include/linux/filter.h */
+struct bpf_sock_ops_kern {
+    struct sock *sk;
 } CORE;
 
 /* include/net/strparser.h */
@@ -48,6 +120,17 @@ struct strparser {
 struct sk_psock {
     struct strparser strp;
     __u32 copied_seq;
+    struct sk_buff_head ingress_skb;
+} CORE;
+
+/* include/linux/net.h */
+struct socket {
+    struct sock *sk;
+} CORE;
+
+/* include/linux/skmsg.h: what struct sk_msg_md is. */
+struct sk_msg {
+    struct sock *sk_redir;
 } CORE;
 
 struct inet_sock {
@@ -56,6 +139,8 @@ struct inet_sock {
 
 struct inet_connection_sock {
     struct inet_sock icsk_inet;
+    struct timer_list icsk_retransmit_timer;
+    struct timer_list icsk_delack_timer;
 } CORE;
 
 struct tcp_sock {
@@ -64,8 +149,11 @@ struct tcp_sock {
     __u32 copied_seq;
     __u32 rcv_nxt;
     __u16 urg_data;
+    __u8 is_mptcp;
 } CORE;
 
 #define TCP_STATE_ESTABLISHED 1
+#define TCP_STATE_FIN_WAIT1   4
+#define TCP_STATE_FIN_WAIT2   5
 #define TCP_STATE_CLOSE       7
 #define TCP_STATE_CLOSE_WAIT  8

@@ -23,6 +23,14 @@ struct {
     __type(value, __u64);
 } socks SEC(".maps");
 
+/* Applications' sockets, by cookie: redirects past TCP go here, and the SK_MSG program is attached here. */
+struct {
+    __uint(type, BPF_MAP_TYPE_SOCKHASH);
+    __uint(max_entries, 1);
+    __type(key, __u64);
+    __type(value, __u64);
+} apps SEC(".maps");
+
 /* Socket cookie -> slot_ref(): how a program finds its own slot. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

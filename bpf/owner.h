@@ -66,11 +66,12 @@ static __always_inline int abandon(struct slot *s)
     return -PARSER_GAVE_UP;
 }
 
-/** Verdict: puts the slice into the socket's own queue; userspace owns the connection from now
- * on. Gives BUSY up. @return SK_PASS */
+/** Verdict: puts the slice into the socket's own queue, or lets TCP send it to the daemon's; userspace owns
+ * the connection from now on. Gives BUSY up. @return SK_PASS */
 static __always_inline int pass(struct slot *s, __u64 old, __u32 reason, struct listener_counters *c)
 {
-    s->passed += s->slice_len;
+    if (!IS_MSG)
+        s->passed += s->slice_len;
     count_fallback(s, old, reason, c);
     __sync_fetch_and_or(&s->owner, OWNER_USER);
     /* One operation: the sequence counts, BUSY goes. */

@@ -135,11 +135,83 @@ static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
     if (reason != RESP_FRAME_OK)
         return FALLBACK_RESP + reason;
     s->total = s->frame.len;
-    /* Replies in order, from one connection to the shard: userspace sends pipelines together. */
-    if (avail > s->total)
+    /* Replies in order, from one connection to the shard: userspace sends pipelines together. An application
+     * that sends them past TCP needs nobody who does. */
+    if (!IS_MSG && avail > s->total)
         return FALLBACK_PIPELINED;
     return redis_destination(s);
 }
+
+#ifdef SKEIN_MSG
+
+/** Whether a message that ends at `end` does so with CRLF. */
+static __always_inline int ends_well(CTX *ctx, __u32 end)
+{
+    __u8 last[2];
+    return end >= 2 && !load_bytes(ctx, end - 2, last, sizeof(last), sizeof(last)) && last[0] == '\r' &&
+           last[1] == '\n';
+}
+
+/** redis_request() for a run. A function of its own for the verifier, which looks the slot up because an
+ * older verifier takes no argument as a map's key. */
+__attribute__((noinline)) int redis_next(__u32 index, __u32 n)
+{
+    struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    return s ? redis_request(s, n, n) : FALLBACK_INTERNAL;
+}
+
+/** Commands that a client has pipelined go on together with the first, which is framed, if all are there, in
+ * the window, and of the same shard. The frame is the first one's again afterwards; `total` and `run` are
+ * those of all. A function of its own for the verifier. @return HTTP1_OK, or why they do not take this path.
+ */
+__attribute__((noinline)) int redis_run_walk(CTX *ctx, __u32 index, __u32 avail)
+{
+    struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    if (!s)
+        return FALLBACK_INTERNAL;
+    __u32 at = (__u32)s->total, picked = s->picked;
+    int i, reason;
+    if (!ends_well(ctx, at))
+        return FALLBACK_RESP + RESP_FRAME_SYNTAX;
+    for (i = 1; i < RUN_MAX; i++) {
+        if (at >= avail)
+            break;
+        __u32 n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
+        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n))
+            return FALLBACK_INTERNAL;
+        reason = redis_next(index, n);
+        if (reason != HTTP1_OK)
+            return reason;
+        if (s->picked != picked || s->frame.len > n)
+            return FALLBACK_PIPELINED;
+        at += (__u32)s->frame.len;
+        if (!ends_well(ctx, at))
+            return FALLBACK_RESP + RESP_FRAME_SYNTAX;
+    }
+    if (at != avail || at > HTTP1_WINDOW)
+        return FALLBACK_PIPELINED;
+    if (load_bytes(ctx, 0, &s->window, sizeof(s->window), at) ||
+        resp_frame_command(&s->window, at, &s->resp, &s->frame) != RESP_FRAME_OK)
+        return FALLBACK_INTERNAL;
+    s->total = at;
+    s->run = (__u8)i;
+    return HTTP1_OK;
+}
+
+/** The framed command, and what goes on with it. @return HTTP1_OK or why it does not take this path. */
+static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
+{
+    return avail > s->total ? redis_run_walk(ctx, ref_index(ref), avail) : HTTP1_OK;
+}
+
+#else
+
+static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
+{
+    return HTTP1_OK;
+}
+
+#endif
 
 static __always_inline int redis_reply(struct slot *s, __u32 n)
 {

@@ -50,7 +50,7 @@ static __always_inline int run_takes(const struct slot *s)
  * there, in the window and for the same cluster. The window and the head are the first one's again
  * afterwards; `total`, `run` and `heads` are those of all. A function of its own for the verifier, which
  * looks the slot up because an older verifier takes no argument as a map's key. */
-__attribute__((noinline)) int run_walk(struct __sk_buff *ctx, __u32 index, __u32 offset, __u32 avail)
+__attribute__((noinline)) int run_walk(CTX *ctx, __u32 index, __u32 offset, __u32 avail)
 {
     struct slot *s = bpf_map_lookup_elem(&slots, &index);
     if (!s)
@@ -78,8 +78,7 @@ __attribute__((noinline)) int run_walk(struct __sk_buff *ctx, __u32 index, __u32
 }
 
 /** The framed request, and what goes on with it. @return HTTP1_OK or why it does not take the kernel path. */
-static __always_inline int http_run(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u32 offset,
-                                    __u32 avail)
+static __always_inline int http_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
 {
     s->heads = !!(s->head.flags & HTTP1_F_HEAD);
     if (avail <= s->total || !run_takes(s) || balance_by_content(s->cluster))
@@ -92,7 +91,7 @@ static __always_inline int http_run(struct __sk_buff *ctx, struct slot *s, __u32
 static __always_inline int refuse(struct slot *s, __u64 owner, __u32 avail, __u32 reason,
                                   struct listener_counters *c)
 {
-    if (!s->held)
+    if (!IS_MSG && !s->held)
         return give_up(s, owner, reason, c);
     s->held = 0;
     s->slice_kind = SLICE_PASS;
@@ -100,14 +99,13 @@ static __always_inline int refuse(struct slot *s, __u64 owner, __u32 avail, __u3
     return at_most(avail, avail);
 }
 
-/** Parser: how many bytes belong together, and what they are; negative to give up.
+/** How many bytes belong together, and what they are; negative to give up.
  *
  * While a response is outstanding, or not yet sent completely, giving up would destroy it:
  * then bytes that nobody expects are passed up instead. */
-static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 owner,
-                                         __u32 offset, __u32 avail)
+static __always_inline int request_slice(CTX *ctx, struct slot *s, __u32 ref, __u64 owner, __u32 offset,
+                                         __u32 avail)
 {
-    struct socket_view v;
     struct listener_counters *c = counters_of_listener(s->stats_id);
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
     __u64 limit = l ? l->body_bytes : 0;
@@ -118,7 +116,7 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     if (s->remaining)
         return body_slice(ctx, s, offset, avail, limit);
     /* While a request is outstanding its head stays in the window, for a retry. */
-    if (owner_lease(owner) || view_own(ctx, &v) || !settled(s, &v))
+    if (owner_lease(owner) || !own_settled(ctx, s))
         goto pass;
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->picked = 0;
@@ -129,8 +127,9 @@ static __always_inline int request_slice(struct __sk_buff *ctx, struct slot *s, 
     int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
     if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
         return 0;
-    if (reason == HTTP1_OK && s->protocol == SLOT_HTTP)
-        reason = http_run(ctx, s, ref, offset, avail);
+    if (reason == HTTP1_OK)
+        reason = s->protocol == SLOT_REDIS ? redis_run(ctx, s, ref, offset, avail)
+                                           : http_run(ctx, s, ref, offset, avail);
     if (reason != HTTP1_OK)
         return refuse(s, owner, avail, reason, c);
     n = slice_of(ctx, s, offset, avail, message_head(s));
@@ -145,36 +144,20 @@ pass:
     return pass_on(ctx, s, avail);
 }
 
-/** Counts bytes on their way into a socket. Before the redirect, so that whoever waits for
- * the count never sees less than what is under way. */
-static __always_inline void count_tx(struct slot *target, __u32 len)
-{
-    target->redirected += len;
-    target->tx_seq += len;
-    target->activity++;
-}
-
-static __always_inline void uncount_tx(struct slot *target, __u32 len)
-{
-    target->redirected -= len;
-    target->tx_seq -= len;
-}
-
-static __always_inline int request_body(struct __sk_buff *ctx, struct slot *s, __u64 old,
-                                        const struct kernel_listener *l, struct listener_counters *c)
+static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, const struct kernel_listener *l,
+                                        struct listener_counters *c)
 {
     struct socket_view v;
-    __u32 uref = owner_lease(old);
+    __u32 uref = owner_lease(old), len = s->slice_len;
     struct slot *u = uref ? slot_at(uref) : NULL;
     if (!u)
         return pass(s, old, FALLBACK_STALE_LEASE, c);
-    if (view_target(uref, &v))
+    if (view_target(u, uref, &v))
         return pass(s, old, FALLBACK_TARGET_GONE, c);
-    if (u->tx_seq - v.write_seq > l->buffer)
+    if (target_full(u, &v, len, l->buffer))
         return pass(s, old, FALLBACK_UPSTREAM_SLOW, c);
-    __u32 len = s->slice_len, key = ref_index(uref);
     count_tx(u, len);
-    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+    if (send_to(ctx, u, uref, len) != SK_PASS) {
         uncount_tx(u, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }
@@ -195,7 +178,7 @@ static __always_inline int request_give_back(struct slot *s, struct slot *u, __u
     return pass(s, old, reason, c);
 }
 
-static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old,
+static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u64 old,
                                         struct listener_counters *c)
 {
     struct socket_view v;
@@ -208,17 +191,20 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
         return pass(s, old, FALLBACK_INTERNAL, c);
     /* A connection that is not settled although idle is broken, and one whose server has closed its
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
-    if (view_target(uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
+    if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
-    /* Something came since it became idle, and its parser has not seen it yet: no answer to this request. */
-    if (u->redirected && v.rcv_nxt != u->expect_seq) {
+    __u32 len = s->slice_len;
+    if (IS_MSG && target_full(u, &v, len, len))
+        return request_give_back(s, u, old, FALLBACK_UPSTREAM_SLOW, c);
+    /* Something came since it became idle, and its parser has not seen it yet: no answer to this request.
+     * An application that sends something then is not leased any more. */
+    if (!is_local(u) && u->redirected && v.rcv_nxt != u->expect_seq) {
         uncount(u);
         lease_clear(u);
         return pass(s, old, FALLBACK_UNSOLICITED, c);
     }
     if (edit_head(ctx, s))
         return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
-    __u32 len = s->slice_len, key = ref_index(uref);
     u->run = s->run;
     u->heads = s->heads;
     u->responding = 0;
@@ -227,7 +213,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     count_tx(u, len);
     slice_gone(s);
     __sync_fetch_and_or(&s->owner, lease_bits(uref));
-    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+    if (send_to(ctx, u, uref, len) != SK_PASS) {
         uncount_tx(u, len);
         s->remaining = 0;
         lease_clear(s);
@@ -235,7 +221,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
     }
     s->picked = 0;
     if (c) {
-        c->requests += s->run;
+        count_requests(c, s, u);
         c->request_bytes += len;
     }
     struct endpoint_counters *e = counters_of_endpoint(endpoint);
@@ -246,7 +232,7 @@ static __always_inline int request_head(struct __sk_buff *ctx, struct slot *s, _
 }
 
 /** Verdict for a slice of a downstream socket. */
-static __always_inline int request_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
+static __always_inline int request_verdict(CTX *ctx, struct slot *s, __u32 ref, __u64 old)
 {
     struct listener_counters *c = counters_of_listener(s->stats_id);
     if (s->slice_kind == SLICE_PASS)

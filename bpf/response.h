@@ -3,13 +3,6 @@
 
 #include "request.h"
 
-/** Whether nothing is on its way into an upstream socket. */
-static __always_inline int own_settled(struct __sk_buff *ctx, struct slot *s)
-{
-    struct socket_view v;
-    return !view_own(ctx, &v) && settled(s, &v);
-}
-
 /** Frames the response in the window's first `n` bytes. @return HTTP1_OK, with `total` and `framing` set,
  * or why it does not take the kernel path. */
 static __always_inline int http_response(struct slot *s, __u32 n)
@@ -21,29 +14,73 @@ static __always_inline int http_response(struct slot *s, __u32 n)
     return reason;
 }
 
-/** Why nothing can be redirected to the client now: its socket is gone, or it does not take what it gets and
- * userspace has to wait for it. 0: go on. */
-static __always_inline __u32 client_refuses(struct slot *d, __u32 dref)
+/** Why `len` bytes can not be redirected to the client now: its socket is gone, or it does not take what it
+ * gets and userspace has to wait for it. 0: go on. */
+static __always_inline __u32 client_refuses(struct slot *d, __u32 dref, __u32 len)
 {
     struct socket_view v;
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
-    if (!l || view_target(dref, &v))
+    if (!l || view_target(d, dref, &v))
         return FALLBACK_TARGET_GONE;
     if (!d->tx_valid) {
         d->tx_seq = v.write_seq;
         d->tx_valid = 1;
     }
-    return d->tx_seq - v.write_seq > l->buffer ? FALLBACK_DOWNSTREAM_SLOW : 0;
+    return target_full(d, &v, len, l->buffer) ? FALLBACK_DOWNSTREAM_SLOW : 0;
 }
+
+#ifdef SKEIN_MSG
+
+/** Replies that the server has written together go on together with the first, which is framed; of the last
+ * one its end may be missing. `total` and `replies` are those of all. A function of its own for the verifier.
+ */
+__attribute__((noinline)) int redis_replies_walk(CTX *ctx, struct slot *s, __u32 avail)
+{
+    __u32 at, i;
+    if (!s)
+        return -1;
+    at = (__u32)s->total;
+    for (i = 1; i < RUN_MAX; i++) {
+        if (!ends_well(ctx, at) || i >= s->run || at >= avail)
+            break;
+        __u32 n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
+        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n) || redis_reply(s, n) != HTTP1_OK)
+            break;
+        if (s->total > avail - at) {
+            s->total += at;
+            s->replies = (__u8)(i + 1);
+            return 0;
+        }
+        at += (__u32)s->total;
+    }
+    s->total = at;
+    s->replies = (__u8)i;
+    return 0;
+}
+
+static __always_inline void redis_replies(CTX *ctx, struct slot *s, __u32 avail)
+{
+    if (s->protocol == SLOT_REDIS && s->run > 1 && s->total < avail)
+        redis_replies_walk(ctx, s, at_most(avail, avail));
+}
+
+#else
+
+static __always_inline void redis_replies(CTX *ctx, struct slot *s, __u32 avail)
+{
+}
+
+#endif
 
 /** The head of a response in `avail` bytes at `offset`, and what comes with it. While the request is not
  * complete (`waiting`), only interim responses are taken, and giving up could destroy what is still to
  * come: anything else is passed. */
-static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
-                                         __u32 avail, int waiting, struct listener_counters *c)
+static __always_inline int response_head(CTX *ctx, struct slot *s, __u64 owner, __u32 offset, __u32 avail,
+                                         int waiting, struct listener_counters *c)
 {
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->framing = HTTP1_FRAMED_LENGTH;
+    s->replies = 1;
     if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
         return waiting ? at_most(avail, avail) : refuse(s, owner, avail, FALLBACK_INTERNAL, c);
     int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
@@ -55,6 +92,7 @@ static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, 
         return 0;
     if (reason != HTTP1_OK)
         return refuse(s, owner, avail, reason, c);
+    redis_replies(ctx, s, avail);
     n = slice_of(ctx, s, offset, avail, message_head(s));
     if (!n)
         return refuse(s, owner, avail, FALLBACK_RESP + RESP_FRAME_SYNTAX, c);
@@ -65,19 +103,18 @@ static __always_inline int response_head(struct __sk_buff *ctx, struct slot *s, 
 
 /** Body bytes of a response. What can not go on stays in TCP's queue if it may: there it outlives a reset
  * that comes behind it, passed up it does not. */
-static __always_inline int response_body(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
-                                         __u32 avail, struct listener_counters *c)
+static __always_inline int response_body(CTX *ctx, struct slot *s, __u64 owner, __u32 offset, __u32 avail,
+                                         struct listener_counters *c)
 {
     __u32 held = s->held;
     int n = body_slice(ctx, s, offset, avail, 0);
-    if (n > 0 && !held && s->slice_kind == SLICE_PASS)
+    if (!IS_MSG && n > 0 && !held && s->slice_kind == SLICE_PASS)
         return give_up(s, owner, s->slice_reason, c);
     return n;
 }
 
-/** Parser: how many bytes belong together, and what they are; negative to give up. */
-static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s, __u64 owner, __u32 offset,
-                                          __u32 avail)
+/** How many bytes belong together, and what they are; negative to give up. */
+static __always_inline int response_slice(CTX *ctx, struct slot *s, __u64 owner, __u32 offset, __u32 avail)
 {
     __u32 dref = owner_lease(owner);
     struct slot *d = dref ? slot_at(dref) : NULL;
@@ -94,7 +131,7 @@ static __always_inline int response_slice(struct __sk_buff *ctx, struct slot *s,
     }
     if (!d)
         return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);
-    reason = client_refuses(d, dref);
+    reason = client_refuses(d, dref, at_most(avail, avail));
     if (reason && !waiting)
         return refuse(s, owner, avail, reason, c);
     if (reason) {
@@ -127,12 +164,22 @@ static __always_inline int lease_holds(struct slot *d, __u32 dref, __u32 ref)
     return owner_gen(w) == ref_gen(dref) && !(w & (OWNER_UP | OWNER_BUSY)) && owner_lease(w) == ref;
 }
 
+/** Whether the server has sent more than its response, of which the slice at hand was the end. */
+static __always_inline int sent_more(CTX *ctx, const struct slot *s)
+{
+#ifdef SKEIN_MSG
+    return 0; /* Nothing of what is more was redirected. */
+#else
+    struct socket_view v;
+    return view_own(ctx, &v) || v.rcv_nxt != s->expect_seq;
+#endif
+}
+
 /** The response is complete: the client may ask again, and the connection is idle, unless the
  * server has sent more than the response: then it is nobody's any more. */
-static __always_inline void response_complete(struct __sk_buff *ctx, struct slot *s, struct slot *d)
+static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d)
 {
-    struct socket_view v;
-    int more = view_own(ctx, &v) || v.rcv_nxt != s->expect_seq;
+    int more = sent_more(ctx, s);
     s->responding = 0;
     uncount(s);
     if (more)
@@ -144,23 +191,23 @@ static __always_inline void response_complete(struct __sk_buff *ctx, struct slot
 }
 
 /** The head of a response was redirected. @return 0 if it is an interim response. */
-static __always_inline int response_begins(struct slot *s, struct listener_counters *c)
+static __always_inline int response_begins(struct slot *s, const struct slot *d, struct listener_counters *c)
 {
     if (s->protocol == SLOT_HTTP && (s->head.flags & HTTP1_F_INTERIM))
         return 0;
     s->responding = 1;
     if (c)
-        c->responses++;
+        count_responses(c, d, s, s->replies);
     struct endpoint_counters *e = counters_of_endpoint(s->stats_id);
     if (e)
-        e->responses++;
+        e->responses += s->replies;
     return 1;
 }
 
 /** Verdict for a slice of an upstream socket. */
-static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *s, __u32 ref, __u64 old)
+static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref, __u64 old)
 {
-    __u32 dref = owner_lease(old);
+    __u32 dref = owner_lease(old), len = s->slice_len;
     struct slot *d = dref ? slot_at(dref) : NULL;
     struct listener_counters *c = d ? counters_of_listener(d->stats_id) : NULL;
     if (!d || s->slice_kind == SLICE_PASS) {
@@ -171,9 +218,8 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
         return pass(s, old, FALLBACK_STALE_LEASE, c);
     if (s->slice_kind == SLICE_HEAD && edit_head(ctx, s))
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
-    __u32 len = s->slice_len, key = ref_index(dref);
     count_tx(d, len);
-    if (bpf_sk_redirect_map(ctx, &socks, key, 0) != SK_PASS) {
+    if (send_to(ctx, d, dref, len) != SK_PASS) {
         uncount_tx(d, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }
@@ -181,12 +227,16 @@ static __always_inline int response_verdict(struct __sk_buff *ctx, struct slot *
     s->expect_seq += len;
     if (c)
         c->response_bytes += len;
-    if (s->slice_kind == SLICE_HEAD && !response_begins(s, c)) {
+    if (s->slice_kind == SLICE_HEAD && !response_begins(s, d, c)) {
         owner_leave(s); /* Interim: another head follows. */
         return SK_PASS;
     }
-    if (!s->remaining && s->run > 1) {
-        s->run--;
+    if (s->remaining && s->replies > 1) {
+        s->run -= s->replies - 1;
+        s->replies = 1;
+    }
+    if (!s->remaining && s->run > s->replies) {
+        s->run -= s->replies;
         s->heads >>= 1;
         s->responding = 0;
     } else if (!s->remaining) {

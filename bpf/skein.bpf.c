@@ -55,6 +55,17 @@ int skein_verdict(struct __sk_buff *ctx)
     return request_verdict(ctx, s, ref, owner);
 }
 
+/** The same of an application's socket: the slot looks settled when nothing is on its way there. */
+static __always_inline int inspect_app(struct slot *s)
+{
+    struct socket_view v;
+    if (peek(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE)
+        return INSPECT_GONE;
+    s->tx_valid = 1;
+    s->write_seq = s->tx_seq + !quiet(s->app_sock);
+    return INSPECT_OK;
+}
+
 /* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to see what no system call shows: how far
  * a socket's writer is (TCP_INFO's byte counts go wrong with window probes), and how far its
  * reader, by TCP's and by strparser's account. The first four bytes of the "packet" are a
@@ -67,6 +78,8 @@ int skein_inspect(struct __sk_buff *ctx)
     if (bpf_skb_load_bytes(ctx, 0, &index, sizeof(index)))
         return INSPECT_FAILED;
     struct slot *s = bpf_map_lookup_elem(&slots, &index);
+    if (s && is_local(s))
+        return inspect_app(s);
     struct bpf_sock *sk = bpf_map_lookup_elem(&socks, &index);
     if (!sk)
         return INSPECT_GONE;
@@ -74,6 +87,7 @@ int skein_inspect(struct __sk_buff *ctx)
     if (s && tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_CLOSE) {
         /* The pointer's low bits are flags (include/net/sock.h). */
         struct sk_psock *psock = (void *)((__u64)tp->inet_conn.icsk_inet.sk.sk_user_data & ~7ULL);
+        s->sock = (__u64)tp;
         s->write_seq = tp->write_seq;
         s->rcv_nxt = tp->rcv_nxt;
         s->copied_seq = tp->copied_seq;

@@ -90,7 +90,9 @@ struct conn {
     bool leaving : 1;   /**< Taken from the kernel path, not out of its maps yet: neither
                          * read nor written to. */
     bool leave_listed : 1;
-    bool held : 1; /**< strparser held a part of a message when the slot was last looked at. */
+    bool local : 1;    /**< It has a slot, and an application of this host is at its other end, past TCP. */
+    bool excepted : 1; /**< Never so, by the configuration. */
+    bool held : 1;     /**< strparser held a part of a message when the slot was last looked at. */
     bool connecting : 1;
     bool reading : 1; /**< Read events wanted. */
     bool writing : 1; /**< Write event armed. */
@@ -106,6 +108,7 @@ struct conn {
     bool dead : 1;      /**< Closed; freed when the loop comes round. */
     bool upstream : 1;
     bool gathering : 1; /**< Output is gathered, not staged, */
+    uint8_t unread;     /**< Times in a row that it could have been bypassed but for what was to be read. */
     uint8_t gather_max; /**< in this many buffers at most. */
 
     /* Downstream, for the kernel path. */

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bypass.h"
 #include "endpoint.h"
 #include "kernel_internal.h"
 #include "log.h"
@@ -82,6 +83,7 @@ static int _size_maps(struct kpath *k)
     int r = bpf_map__set_max_entries(s->maps.slots, k->n_slots);
     r |= bpf_map__set_max_entries(s->maps.socks, k->n_slots);
     r |= bpf_map__set_max_entries(s->maps.cookies, k->n_slots);
+    r |= bpf_map__set_max_entries(s->maps.apps, k->n_slots * 2);
     r |= bpf_map__set_max_entries(s->maps.pools, k->n_endpoints * k->n_workers);
     r |= bpf_map__set_max_entries(s->maps.listeners, KERNEL_LISTENERS);
     r |= bpf_map__set_max_entries(s->maps.clusters, KERNEL_CLUSTERS);
@@ -215,6 +217,7 @@ static int _open(uint32_t slots, uint32_t workers, uint32_t endpoints, uint32_t 
     k->n_workers = workers;
     k->n_endpoints = endpoints;
     k->max_maglevs = maglevs;
+    k->remote = true;
     int r = _load_and_judge(k, p);
     if (!r)
         r = kernel_selftest(k, p);
@@ -274,6 +277,7 @@ void kernel_close(struct kpath **kp)
         munmap(k->endpoint_load, _map_bytes(k->skel->maps.endpoint_load));
     if (k->endpoint_state)
         munmap(k->endpoint_state, _map_bytes(k->skel->maps.endpoint_state));
+    bypass_close(k);
     skein_bpf__destroy(k->skel);
     _free_published(&k->published[0]);
     _free_published(&k->published[1]);
@@ -285,7 +289,8 @@ void kernel_close(struct kpath **kp)
 void kernel_probe(struct probe *p)
 {
     struct kpath *k = NULL;
-    _open(ENDPOINTS_MIN, 1, ENDPOINTS_MIN, 1, &k, p);
+    if (!_open(ENDPOINTS_MIN, 1, ENDPOINTS_MIN, 1, &k, p))
+        bypass_probe(k, p);
     kernel_close(&k);
 }
 
@@ -401,11 +406,15 @@ void kernel_listener_stats(struct kpath *k, uint32_t id, struct kernel_listener_
     struct listener_counters c = {0};
     if (k)
         _sum(k->skel->maps.listener_stats, id, (uint64_t *)&c, sizeof(c) / 8);
-    out->requests = c.requests;
-    out->responses = c.responses;
+    memset(out, 0, sizeof(*out));
+    out->requests = c.requests[QUADRANT_REMOTE];
+    out->responses = c.responses[QUADRANT_REMOTE];
+    for (enum quadrant q = QUADRANT_LOCAL_REMOTE; q < QUADRANTS; q++) {
+        out->bypassed[0] += out->bypass[0][q] = c.requests[q];
+        out->bypassed[1] += out->bypass[1][q] = c.responses[q];
+    }
     out->request_bytes = c.request_bytes;
     out->response_bytes = c.response_bytes;
-    memset(out->fallback, 0, sizeof(out->fallback));
     memcpy(out->fallback, c.fallback, sizeof(c.fallback));
 }
 
@@ -427,6 +436,11 @@ void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_
         if ((w & OWNER_UP) && !(w & OWNER_USER) && owner_lease(w) && id < RUNTIME_ENDPOINTS_MAX)
             by_endpoint[id]++;
     }
+}
+
+bool kernel_is_on(const struct kpath *k)
+{
+    return k && k->remote;
 }
 
 uint32_t kernel_slots(struct kpath *k)

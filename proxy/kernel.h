@@ -10,6 +10,7 @@
 
 #include "conf/conf.h"
 #include "runtime.h"
+#include "skein/tables.h"
 
 struct kpath;
 struct probe;
@@ -38,7 +39,10 @@ void kernel_probe(struct probe *p);
 
 /** Sums the kernel path's counters over all CPUs. */
 struct kernel_listener_stats {
-    uint64_t requests, responses, request_bytes, response_bytes;
+    uint64_t requests, responses;  /**< On the kernel path, */
+    uint64_t bypass[2][QUADRANTS]; /**< on the bypass path: requests and responses by enum quadrant, */
+    uint64_t bypassed[2];          /**< and all of them. */
+    uint64_t request_bytes, response_bytes;
     uint64_t fallback[64]; /**< By enum fallback_reason. */
 };
 void kernel_listener_stats(struct kpath *k, uint32_t listener_id, struct kernel_listener_stats *out);
@@ -50,6 +54,9 @@ void kernel_endpoint_stats(struct kpath *k, uint32_t endpoint_id, struct kernel_
 
 /** Adds to each endpoint, by id, the requests that the programs have outstanding there. */
 void kernel_outstanding(struct kpath *k, uint64_t by_endpoint[RUNTIME_ENDPOINTS_MAX]);
+
+/** Whether connections to other hosts take the kernel path; `k` may be NULL. */
+bool kernel_is_on(const struct kpath *k);
 
 /** Slots in use now. */
 uint32_t kernel_slots(struct kpath *k);

@@ -13,6 +13,8 @@
 struct conn;
 struct probe;
 struct skein_bpf;
+struct bypass_bpf;
+struct bpf_link;
 
 /** Listener and cluster table sizes. Indexes go round: a reload uses new ones, and what an
  * older configuration still names stays valid for many reloads. */
@@ -35,6 +37,8 @@ struct published {
 
 struct kpath {
     struct skein_bpf *skel;
+    struct bypass_bpf *bypass; /**< NULL without the bypass path. */
+    struct bpf_link *sockops;
     struct slot *slots;
     struct pool *pools;
     struct kernel_cluster *clusters;
@@ -57,6 +61,7 @@ struct kpath {
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
     uint32_t *gens;      /**< By slot: generation to use next. */
     atomic_uint in_use;
+    bool remote;     /**< Connections to other hosts take the kernel path. */
     uint32_t unsafe; /**< Bits by enum probe_guard: what the self-test has switched off. */
     int socks_fd;
     int cookies_fd;
@@ -107,6 +112,15 @@ uint64_t kernel_cookie(int fd);
 /** Runs the hazards that matter over loopback, adds their verdicts, and marks what is `unsafe`.
  * @return 0, or -ENOTRECOVERABLE if the kernel path can not be used at all. */
 int kernel_selftest(struct kpath *k, struct probe *p);
+
+/** The same for the bypass path, when it is loaded and attached. @return 0 or -ENOTRECOVERABLE. */
+int bypass_selftest(struct kpath *k, struct probe *p);
+
+/** Has what TCP brings to registered sockets counted by FIONREAD; for those registered afterwards. */
+int bypass_collect(struct kpath *k);
+
+/** Says how many references a connected socket has that nobody is at work with. */
+void bypass_refs(struct kpath *k, uint32_t refs);
 
 /** Whether the self-test has found the kernel path safe for such a connection. */
 bool kernel_trusts(const struct kpath *k, enum slot_protocol protocol, int fd);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "bypass.h"
 #include "kernel_internal.h"
 #include "kpath_internal.h"
 #include "leave.h"
@@ -11,6 +12,10 @@
 
 /** Longest time between two looks at a connection that the kernel path owns. */
 #define WATCH_MAX_NS (5ULL * 1000 * 1000 * 1000)
+
+/** Times in a row that something was still to be read at a connection's other end when it could have been
+ * bypassed; then it takes the kernel path. */
+#define UNREAD_MAX 8
 
 /** Requests a connection spends in userspace after it has fallen back, doubled each time that
  * it did not carry at least as many on the kernel path before it fell back again. */
@@ -46,14 +51,37 @@ static void _release_slot(struct conn *c)
 
 static void _watch(struct conn *c);
 
-/* Puts the connection into the maps; from then on the programs see its bytes. */
+/* Why the connection is not bypassed, or that it is. */
+static enum bypass_reason _bypass(struct conn *c)
+{
+    struct kpath *k = c->worker->kpath->k;
+    struct stats *stats = &c->worker->stats;
+    enum bypass_reason r = !k->bypass ? BYPASS_OFF : c->excepted ? BYPASS_EXCEPTED : BYPASS_OK;
+    if (r == BYPASS_OK)
+        r = bypass_bind(k, c->slot, c->cookie);
+    c->local = r == BYPASS_OK;
+    c->unread = r == BYPASS_BUSY ? c->unread + 1 : 0;
+    stat_add(&stats->bypass[c->upstream][r], 1);
+    return r;
+}
+
+/* Gives the connection to the programs: past TCP if its other end is an application of this host, otherwise
+ * by putting it into the maps. From then on the programs see its bytes. One that may be bypassed soon is not
+ * put into the maps, where it would stay. */
 static int _insert(struct conn *c)
 {
     struct kpath *k = c->worker->kpath->k;
     leave_undo_room(c);
     c->kernel = true;
     c->cookie = kernel_cookie(c->fd);
-    int r = kernel_insert(k, c->slot, c->fd);
+    enum bypass_reason why = _bypass(c);
+    int r = 0;
+    if (why == BYPASS_BUSY && c->unread < UNREAD_MAX)
+        r = -EAGAIN;
+    else if (why != BYPASS_OK)
+        r = k->remote ? kernel_insert(k, c->slot, c->fd) : -EOPNOTSUPP;
+    if (!r && !c->local && k->bypass)
+        kernel_inspect(k, c->slot); /* Shows its address to SK_MSG programs. */
     if (r) {
         c->kernel = false;
         kernel_forget(k, c->slot, c->cookie);
@@ -95,6 +123,7 @@ void kpath_promote(struct conn *c)
     conn_push(c);
     if (c->out || c->dead || c->write_failed || !_acquire_slot(c))
         return;
+    c->excepted = c->listener->rt->conf->bypass_except;
     kernel_init_slot(c->worker->kpath->k, c->slot, false);
     struct slot *s = kpath_slot(c);
     s->listener = c->listener->rt->kernel_id;
@@ -102,8 +131,9 @@ void kpath_promote(struct conn *c)
     s->protocol = c->ops->protocol;
     s->pool = c->worker->id;
     s->source = c->ops->source ? c->ops->source(c) : 0;
-    if (_insert(c)) {
-        c->kernel_refused = true;
+    int r = _insert(c);
+    if (r) {
+        c->kernel_refused = r != -EAGAIN;
         return;
     }
     struct listener_stats *stats = &c->worker->stats.listeners[c->listener_id];
@@ -185,6 +215,13 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
     for (int i = 0; i < POOL_WORDS; i++)
         n += (uint32_t)__builtin_popcountll(__atomic_load_n(&p->idle[i], __ATOMIC_RELAXED));
     return n;
+}
+
+void kpath_connecting(struct conn *c, bool excepted)
+{
+    c->excepted = excepted;
+    if (c->worker->kpath && !excepted)
+        bypass_connecting(c->worker->kpath->k, c->fd);
 }
 
 bool kpath_donate(struct conn *c)

@@ -30,6 +30,10 @@ void kpath_wake(struct conn *c);
 /** Offers an idle downstream connection to the kernel path, between messages. */
 void kpath_promote(struct conn *c);
 
+/** An upstream socket is about to be connected: a server of this host may be reached past TCP then, unless it
+ * is `excepted`. */
+void kpath_connecting(struct conn *c, bool excepted);
+
 /** Offers an idle, reusable upstream connection to the kernel path's pool.
  * @return false if it was not taken and stays the caller's. */
 bool kpath_donate(struct conn *c);

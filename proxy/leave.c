@@ -144,10 +144,29 @@ static int _socket_error(int fd)
     return err == PARSER_GAVE_UP ? 0 : err;
 }
 
+/* A bypassed connection is in no map: it leaves when nothing is on its way to the application past TCP, and
+ * then what comes and goes by TCP is the next. */
+static bool _try_leave_local(struct conn *c)
+{
+    int r = kernel_inspect(c->worker->kpath->k, c->slot);
+    if (r && r != -ENOENT)
+        return false;
+    if (!r && !slot_settled(kpath_slot(c)))
+        return false;
+    kpath_free_slot(c);
+    bool idle = c->upstream && c->ops->idle(c);
+    conn_resume(c, NULL, 0, 0);
+    if (idle && !c->dead)
+        c->ops->park(c);
+    return true;
+}
+
 /* Takes the connection out of the maps if that loses nothing. @return Whether it left. */
 static bool _try_leave(struct conn *c)
 {
     struct kpath *k = c->worker->kpath->k;
+    if (c->local)
+        return _try_leave_local(c);
     int r = kernel_inspect(k, c->slot);
     bool gone = r == -ENOENT || kpath_slot(c)->aborted;
     if (r && !gone)

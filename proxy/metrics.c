@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "endpoint.h"
+#include "bypass.h"
 #include "kernel.h"
 #include "probe.h"
 #include "server.h"
@@ -107,11 +108,11 @@ static void _type(struct evbuffer *out, const char *name, const char *type, cons
 }
 
 static void _messages(struct evbuffer *out, const struct listener_view *v, const char *direction,
-                      uint64_t kernel, uint64_t userspace)
+                      uint64_t kernel, uint64_t bypass, uint64_t userspace)
 {
     static const char format[] = "skein_messages_total{listener=\"%s\",direction=\"%s\",path=\"%s\"} %llu\n";
     evbuffer_add_printf(out, format, v->name, direction, "kernel", (unsigned long long)kernel);
-    evbuffer_add_printf(out, format, v->name, direction, "bypass", 0ULL);
+    evbuffer_add_printf(out, format, v->name, direction, "bypass", (unsigned long long)bypass);
     evbuffer_add_printf(out, format, v->name, direction, "userspace", (unsigned long long)userspace);
 }
 
@@ -174,14 +175,72 @@ static void _prometheus_spills(struct server *s, struct evbuffer *out)
     }
 }
 
+/** Where the two ends of messages on the bypass path are: downstream, upstream. */
+static const char *const _quadrants[QUADRANTS] = {
+    [QUADRANT_LOCAL_REMOTE] = "local_remote",
+    [QUADRANT_REMOTE_LOCAL] = "remote_local",
+    [QUADRANT_LOCAL] = "local_local",
+};
+
+static void _prometheus_quadrants(struct server *s, struct evbuffer *out)
+{
+    static const char format[] =
+        "skein_bypass_messages_total{listener=\"%s\",direction=\"%s\",quadrant=\"%s\"} %llu\n";
+    struct listener_view v;
+    _type(out, "skein_bypass_messages_total", "counter",
+          "Messages on the bypass path, by where their client and their server are.");
+    for (uint32_t id = 0; _listener(s, id, &v); id++) {
+        for (enum quadrant q = QUADRANT_LOCAL_REMOTE; q < QUADRANTS; q++) {
+            evbuffer_add_printf(out, format, v.name, "request", _quadrants[q],
+                                (unsigned long long)v.kernel.bypass[0][q]);
+            evbuffer_add_printf(out, format, v.name, "response", _quadrants[q],
+                                (unsigned long long)v.kernel.bypass[1][q]);
+        }
+    }
+}
+
+static uint64_t _bypass_count(struct server *s, bool upstream, enum bypass_reason r)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < server_workers(s); i++)
+        n += stat_get(&server_worker(s, i)->stats.bypass[upstream][r]);
+    return n;
+}
+
+static void _prometheus_bypass(struct server *s, struct evbuffer *out)
+{
+    static const char format[] = "skein_bypass_connections_total{side=\"%s\",outcome=\"%s\"} %llu\n";
+    _type(out, "skein_bypass_connections_total", "counter",
+          "Times a connection was bypassed when it was given to the programs, or why it was not.");
+    for (enum bypass_reason r = 0; r < _BYPASS_MAX; r++) {
+        evbuffer_add_printf(out, format, "downstream", bypass_reason_name(r),
+                            (unsigned long long)_bypass_count(s, false, r));
+        evbuffer_add_printf(out, format, "upstream", bypass_reason_name(r),
+                            (unsigned long long)_bypass_count(s, true, r));
+    }
+}
+
+static void _json_bypass(struct server *s, struct evbuffer *out)
+{
+    static const char *const sides[] = {"downstream", "upstream"};
+    for (int upstream = 0; upstream < 2; upstream++) {
+        evbuffer_add_printf(out, "%s\"%s\":{", upstream ? "," : "", sides[upstream]);
+        for (enum bypass_reason r = 0; r < _BYPASS_MAX; r++)
+            evbuffer_add_printf(out, "%s\"%s\":%llu", r ? "," : "", bypass_reason_name(r),
+                                (unsigned long long)_bypass_count(s, upstream, r));
+        evbuffer_add_printf(out, "}");
+    }
+}
+
 static void _prometheus_listeners(struct server *s, struct evbuffer *out)
 {
     struct listener_view v;
     _type(out, "skein_messages_total", "counter", "Messages by the path that carried them.");
     for (uint32_t id = 0; _listener(s, id, &v); id++) {
-        _messages(out, &v, "request", v.kernel.requests, v.requests);
-        _messages(out, &v, "response", v.kernel.responses, v.responses);
+        _messages(out, &v, "request", v.kernel.requests, v.kernel.bypassed[0], v.requests);
+        _messages(out, &v, "response", v.kernel.responses, v.kernel.bypassed[1], v.responses);
     }
+    _prometheus_quadrants(s, out);
     _type(out, "skein_fallback_total", "counter", "Messages that left the kernel path, by reason.");
     for (uint32_t id = 0; _listener(s, id, &v); id++) {
         for (unsigned r = 0; r < _FALLBACK_MAX; r++)
@@ -349,7 +408,10 @@ void metrics_prometheus(struct server *s, struct evbuffer *out)
     _prometheus_states(s, out, leases);
     _prometheus_clusters(s, out, leases);
     _type(out, "skein_kernel_path", "gauge", "1 if the kernel path is in use.");
-    evbuffer_add_printf(out, "skein_kernel_path %d\n", server_kpath(s) != NULL);
+    evbuffer_add_printf(out, "skein_kernel_path %d\n", kernel_is_on(server_kpath(s)));
+    _type(out, "skein_bypass_path", "gauge", "1 if the bypass path is in use.");
+    evbuffer_add_printf(out, "skein_bypass_path %d\n", bypass_is_on(server_kpath(s)));
+    _prometheus_bypass(s, out);
     _prometheus_probe(server_probe(s), out);
     _type(out, "skein_slots_in_use", "gauge", "Connections that have a slot on the kernel path.");
     evbuffer_add_printf(out, "skein_slots_in_use %u\n", kernel_slots(server_kpath(s)));
@@ -364,13 +426,14 @@ static void _json_listener(struct evbuffer *out, const struct listener_view *v)
     evbuffer_add_printf(out,
                         "{\"name\":\"%s\",\"connections\":%llu,\"accepted\":%llu,\"errors\":%llu,"
                         "\"promoted\":%llu,\"returned\":%llu,\"spills\":{\"request\":%llu,\"response\":%llu},"
-                        "\"requests\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},"
-                        "\"responses\":{\"kernel\":%llu,\"bypass\":0,\"userspace\":%llu},\"fallback\":{",
+                        "\"requests\":{\"kernel\":%llu,\"bypass\":%llu,\"userspace\":%llu},"
+                        "\"responses\":{\"kernel\":%llu,\"bypass\":%llu,\"userspace\":%llu},\"fallback\":{",
                         v->name, (unsigned long long)v->active, (unsigned long long)v->accepted,
                         (unsigned long long)v->errors, (unsigned long long)v->promoted,
                         (unsigned long long)v->returned, (unsigned long long)v->spilled_requests,
                         (unsigned long long)v->spilled_responses, (unsigned long long)v->kernel.requests,
-                        (unsigned long long)v->requests, (unsigned long long)v->kernel.responses,
+                        (unsigned long long)v->kernel.bypassed[0], (unsigned long long)v->requests,
+                        (unsigned long long)v->kernel.responses, (unsigned long long)v->kernel.bypassed[1],
                         (unsigned long long)v->responses);
     const char *comma = "";
     for (unsigned r = 0; r < _FALLBACK_MAX; r++) {
@@ -414,10 +477,14 @@ void metrics_json(struct server *s, struct evbuffer *out)
     struct endpoint_view e;
     uint64_t leases[RUNTIME_ENDPOINTS_MAX] = {0};
     kernel_outstanding(server_kpath(s), leases);
-    evbuffer_add_printf(out, "{\"version\":\"%s\",\"workers\":%u,\"kernel_path\":%s,\"slots_in_use\":%u,",
-                        SKEIN_VERSION, server_workers(s), server_kpath(s) ? "true" : "false",
-                        kernel_slots(server_kpath(s)));
-    evbuffer_add_printf(out, "\"open_fds\":%u,\"listeners\":[", _open_fds());
+    struct kpath *k = server_kpath(s);
+    evbuffer_add_printf(out,
+                        "{\"version\":\"%s\",\"workers\":%u,\"kernel_path\":%s,\"bypass_path\":%s,"
+                        "\"slots_in_use\":%u,\"open_fds\":%u,\"bypass\":{",
+                        SKEIN_VERSION, server_workers(s), kernel_is_on(k) ? "true" : "false",
+                        bypass_is_on(k) ? "true" : "false", kernel_slots(k), _open_fds());
+    _json_bypass(s, out);
+    evbuffer_add_printf(out, "},\"listeners\":[");
     for (uint32_t id = 0; _listener(s, id, &l); id++) {
         evbuffer_add_printf(out, "%s", id ? "," : "");
         _json_listener(out, &l);

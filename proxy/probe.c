@@ -13,10 +13,8 @@
 #define BTF_FILE "/sys/kernel/btf/vmlinux"
 
 static const char *const _guards[_GUARD_MAX] = {
-    [GUARD_KERNEL] = "kernel",
-    [GUARD_HTTP] = "http",
-    [GUARD_REDIS] = "redis",
-    [GUARD_IPV6] = "ipv6",
+    [GUARD_KERNEL] = "kernel", [GUARD_HTTP] = "http",     [GUARD_REDIS] = "redis",
+    [GUARD_IPV6] = "ipv6",     [GUARD_BYPASS] = "bypass", [GUARD_AUTO] = "auto",
 };
 
 static const char *const _verdicts[_PROBE_VERDICT_MAX] = {
@@ -122,7 +120,14 @@ static void _print_paths(const struct probe *p, FILE *out)
         else
             fprintf(out, "available\n");
     }
-    fprintf(out, "bypass path: unavailable: not in this version\n");
+    const struct probe_check *off = probe_culprit(p, GUARD_BYPASS), *hazard = probe_culprit(p, GUARD_AUTO);
+    if (off)
+        fprintf(out, "bypass path: unavailable: check %s: %s\n", off->name, off->why);
+    else if (hazard)
+        fprintf(out, "bypass path: available with datapath.bypass: on, not with auto: check %s: %s\n",
+                hazard->name, hazard->why);
+    else
+        fprintf(out, "bypass path: available\n");
     fprintf(out, "userspace path: available\n");
 }
 
@@ -190,5 +195,8 @@ void probe_json(const struct probe *p, struct evbuffer *out)
     for (size_t i = 0; i < FEATURES; i++)
         evbuffer_add_printf(out, "%s\"%s\":%s", i ? "," : "", _guards[_features[i]],
                             probe_available(p, _features[i]) ? "true" : "false");
-    evbuffer_add_printf(out, "},\"bypass\":false,\"userspace\":true}}");
+    evbuffer_add_printf(out, "},\"bypass\":\"%s\",\"userspace\":true}}",
+                        !probe_available(p, GUARD_BYPASS) ? "off"
+                        : probe_culprit(p, GUARD_AUTO)    ? "on"
+                                                          : "auto");
 }

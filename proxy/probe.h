@@ -17,6 +17,8 @@ enum probe_guard {
     GUARD_HTTP,   /**< The kernel path for HTTP. */
     GUARD_REDIS,  /**< The kernel path for Redis. */
     GUARD_IPV6,   /**< The kernel path for connections over IPv6. */
+    GUARD_BYPASS, /**< The bypass path at all. */
+    GUARD_AUTO,   /**< The bypass path unless it is asked for: applications of some kinds would stop. */
     _GUARD_MAX,
 };
 
@@ -32,7 +34,7 @@ struct probe_check {
     uint64_t ns;
 };
 
-#define PROBE_CHECKS_MAX 32
+#define PROBE_CHECKS_MAX 40
 
 struct probe {
     bool ran; /**< Otherwise nobody asked, and no path but userspace is used. */

@@ -330,6 +330,7 @@ struct redis_shard {
     unsigned version;                      /**< The configuration's, */
     const struct rt_endpoint *source;      /**< and where in it the following is from. The */
     const struct conf_redis_cluster *conf; /**< credentials: valid while a command is taken. */
+    bool bypass_except;
     struct conf_address address;
     uint32_t connections;
     struct conf_ejection ejection;

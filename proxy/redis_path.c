@@ -148,6 +148,8 @@ void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, cons
     cl->alone = true;
     d->ops->clock(d); /* Until now the kernel path's looks at it were timed. */
     redis_upstream_adopt(u, r);
+    for (unsigned i = 1; i < us->run; i++)
+        redis_upstream_adopt(u, redis_request_new(cl, NULL)); /* Of a pipeline, past TCP. */
     if (us->responding) {
         r->started = true;
         /* What remains is the end of a bulk string, the last one of the reply. */

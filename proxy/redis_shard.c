@@ -64,6 +64,7 @@ struct redis_shard *redis_shard_get(struct redis_client *cl, const struct rt_end
     s->source = e;
     s->version = version;
     s->conf = &redis_cluster(cl)->conf->redis;
+    s->bypass_except = redis_cluster(cl)->conf->bypass_except;
     s->address = e->conf->address;
     s->connections = s->conf->connections;
     s->ejection = redis_cluster(cl)->conf->ejection;

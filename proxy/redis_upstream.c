@@ -547,6 +547,7 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, i
     TAILQ_INIT(&u->waiters);
     stat_add(&w->stats.endpoints[s->endpoint].connects, 1);
     stat_add(&w->stats.endpoints[s->endpoint].active, 1);
+    kpath_connecting(&u->c, s->bypass_except);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
         *err = errno;
         if (*err != EINPROGRESS) {

@@ -107,9 +107,9 @@ static const struct selftest_dialect *_dialect(const struct probe *p, enum probe
     return &_http;
 }
 
-static void _run(struct kpath *k, const struct selftest_check *c, struct probe *p)
+static void _run(struct kpath *k, const struct selftest_check *c, bool bypass, struct probe *p)
 {
-    struct selftest t = {.k = k, .far = {-1, -1}, .near = {-1, -1}, .buffer = BUFFER};
+    struct selftest t = {.k = k, .far = {-1, -1}, .near = {-1, -1}, .buffer = BUFFER, .bypass = bypass};
     uint64_t start = probe_now();
     t.say = _dialect(p, c->guards);
     const char *why = selftest_listener(&t);
@@ -128,20 +128,26 @@ static void _skip(const struct selftest_check *c, const struct probe_check *culp
     probe_add(p, c->name, c->guards, PROBE_SKIPPED, why, 0);
 }
 
-int kernel_selftest(struct kpath *k, struct probe *p)
+void selftest_run(struct kpath *k, const struct selftest_check *checks, size_t n, bool bypass,
+                  struct probe *p)
 {
-    uint64_t loading = p->ns;
+    uint64_t before = p->ns;
     _open_tables(k);
-    for (size_t i = 0; i < selftest_checks_len; i++) {
-        const struct selftest_check *c = &selftest_checks[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct selftest_check *c = &checks[i];
         const struct probe_check *culprit = probe_culprit(p, c->guards);
         if (culprit)
             _skip(c, culprit, p);
         else
-            _run(k, c, p);
+            _run(k, c, bypass, p);
     }
     _close_tables(k);
-    p->loopback_ns = p->ns - loading;
+    p->loopback_ns += p->ns - before;
+}
+
+int kernel_selftest(struct kpath *k, struct probe *p)
+{
+    selftest_run(k, selftest_checks, selftest_checks_len, false, p);
     for (enum probe_guard g = 0; g < _GUARD_MAX; g++)
         k->unsafe |= (uint32_t)(probe_culprit(p, g) != NULL) << g;
     return k->unsafe & 1U << GUARD_KERNEL ? -ENOTRECOVERABLE : 0;

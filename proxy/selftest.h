@@ -39,6 +39,7 @@ struct selftest {
     int near[2];
     uint64_t cookies[2];
     uint32_t buffer; /**< Bytes queued for a slow reader. */
+    bool bypass;     /**< The outer ends are an application's, past TCP. */
     bool skip;       /**< The check can not be made here; it says why. */
     char text[128];  /**< What a check says is often put together here. */
 };
@@ -49,6 +50,10 @@ struct selftest_check {
     /** @return NULL if the hazard is under control; otherwise what goes wrong. */
     const char *(*run)(struct selftest *t);
 };
+
+/** Runs checks in their order and adds their verdicts. @param bypass  On the bypass path. */
+void selftest_run(struct kpath *k, const struct selftest_check *checks, size_t n, bool bypass,
+                  struct probe *p);
 
 extern const struct selftest_check selftest_checks[];
 extern const size_t selftest_checks_len;
@@ -112,6 +117,15 @@ bool selftest_carries(int from, int to, const char *message, size_t len);
 
 /** Lets other threads and the work queue run between two looks at a condition. */
 void selftest_pause(void);
+
+/** Looks a few times whether the condition holds. */
+#define SELFTEST_LOOKS(condition)                                                                            \
+    ({                                                                                                       \
+        bool seen_ = false;                                                                                  \
+        for (int looks_ = 0; looks_ < 16 && !(seen_ = (condition)); looks_++)                                \
+            selftest_pause();                                                                                \
+        seen_;                                                                                               \
+    })
 
 /** Looks again until the condition holds. @return Whether it did in time. */
 #define SELFTEST_UNTIL(condition)                                                                            \

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bypass.h"
+
 #define WAIT_MS ((int)(SELFTEST_WAIT_NS / 1000000))
 
 void selftest_pause(void)
@@ -50,8 +52,9 @@ static void _set_up(int fd, int buffers)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffers, sizeof(buffers));
 }
 
-/* @return 0 or -errno; what was opened is in the two. */
-static int _connect_pair(int family, int buffers, int *far, int *near)
+/* One end asks, the other is accepted. On the bypass path the daemon's is known to the programs before.
+ * @return 0 or -errno; what was opened is in the two. */
+static int _connect_pair(struct selftest *t, int family, int buffers, int *far, int *near)
 {
     union address a;
     socklen_t len = _loopback(&a, family);
@@ -59,13 +62,18 @@ static int _connect_pair(int family, int buffers, int *far, int *near)
     if (l < 0)
         return -errno;
     _set_up(l, buffers); /* Accepted sockets inherit that. */
+    if (far == &t->far[DOWN])
+        bypass_listen(t->k, l);
     *far = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*far >= 0)
         _set_up(*far, buffers);
+    if (far == &t->near[UP])
+        bypass_connecting(t->k, *far);
     if (*far >= 0 && !bind(l, &a.sa, len) && !listen(l, 1) && !getsockname(l, &a.sa, &len) &&
         !connect(*far, &a.sa, len))
         *near = accept4(l, NULL, NULL, SOCK_CLOEXEC);
     int err = errno;
+    bypass_unlisten(t->k, l);
     close(l);
     return *near >= 0 ? 0 : -err;
 }
@@ -82,7 +90,8 @@ void selftest_renew(struct selftest *t, int side)
 const char *selftest_connect(struct selftest *t, int family, int buffers)
 {
     for (int side = DOWN; side <= UP; side++) {
-        int r = _connect_pair(family, side == DOWN ? buffers : 0, &t->far[side], &t->near[side]);
+        int r = side == DOWN ? _connect_pair(t, family, buffers, &t->far[side], &t->near[side])
+                             : _connect_pair(t, family, 0, &t->near[side], &t->far[side]);
         if (r) {
             t->skip = family == AF_INET6 && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL);
             snprintf(t->text, sizeof(t->text), "no connection over loopback: %s", strerror(-r));
@@ -95,9 +104,11 @@ const char *selftest_connect(struct selftest *t, int family, int buffers)
 
 const char *selftest_insert(struct selftest *t, int side)
 {
-    int r = kernel_insert(t->k, (uint32_t)side, t->near[side]);
-    if (r) {
-        snprintf(t->text, sizeof(t->text), "a socket can not be inserted: %s", strerror(-r));
+    int r = t->bypass ? 0 : kernel_insert(t->k, (uint32_t)side, t->near[side]);
+    enum bypass_reason b = t->bypass ? bypass_bind(t->k, (uint32_t)side, t->cookies[side]) : BYPASS_OK;
+    if (r || b != BYPASS_OK) {
+        snprintf(t->text, sizeof(t->text), "a socket can not be inserted: %s",
+                 r ? strerror(-r) : bypass_reason_name(b));
         return t->text;
     }
     if (side == UP)

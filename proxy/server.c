@@ -14,7 +14,9 @@
 #include "admin.h"
 #include "endpoint.h"
 #include "health.h"
+#include "bypass.h"
 #include "kernel.h"
+#include "kernel_internal.h"
 #include "listen.h"
 #include "log.h"
 #include "probe.h"
@@ -260,19 +262,52 @@ static int _report_switched_off(struct server *s, const struct conf *conf)
     return 0;
 }
 
+/* Opens the bypass path if the configuration wants it and this machine can: its programs use the kernel
+ * path's tables. */
+static int _open_bypass(struct server *s, const struct conf *conf)
+{
+    const struct probe_check *c;
+    if (conf->datapath.bypass == CONF_OFF)
+        return 0;
+    int r = bypass_open(s->kpath, conf, &s->probe);
+    if (!r && conf->datapath.bypass == CONF_AUTO && (c = probe_culprit(&s->probe, GUARD_AUTO))) {
+        bypass_close(s->kpath);
+        log_warn("bypass path: off: check %s: %s; datapath.bypass: on uses it all the same", c->name, c->why);
+        return 0;
+    }
+    if (!r) {
+        log_info("bypass path: on");
+        return 0;
+    }
+    c = probe_culprit(&s->probe, GUARD_BYPASS);
+    if (conf->datapath.bypass == CONF_ON)
+        return log_error_r(r, "bypass path: off: check %s: %s; datapath.bypass is on, not starting", c->name,
+                           c->why);
+    log_warn("bypass path: off: check %s: %s", c->name, c->why);
+    return 0;
+}
+
 /* Opens the kernel path if the configuration wants it and this machine can. */
 static int _open_kernel(struct server *s, const struct conf *conf)
 {
-    if (conf->datapath.kernel == CONF_OFF)
+    if (conf->datapath.kernel == CONF_OFF && conf->datapath.bypass != CONF_ON)
         return 0;
     int r = kernel_open(conf, &s->kpath, &s->probe);
+    if (!r && conf->datapath.kernel == CONF_OFF) {
+        s->kpath->remote = false;
+        return _open_bypass(s, conf);
+    }
     if (!r) {
         log_info("kernel path: on");
-        return _report_switched_off(s, conf);
+        r = _report_switched_off(s, conf);
+        return r ? r : _open_bypass(s, conf);
     }
     const struct probe_check *c = probe_culprit(&s->probe, GUARD_KERNEL);
     if (conf->datapath.kernel == CONF_ON)
         return log_error_r(r, "kernel path: off: check %s: %s; datapath.kernel is on, not starting", c->name,
+                           c->why);
+    if (conf->datapath.bypass == CONF_ON)
+        return log_error_r(r, "bypass path: off: check %s: %s; datapath.bypass is on, not starting", c->name,
                            c->why);
     log_warn("kernel path: off: check %s: %s; serving in userspace", c->name, c->why);
     return 0;

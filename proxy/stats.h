@@ -10,6 +10,7 @@
 #include "fault.h"
 #include "parsers/redis_commands.h"
 #include "runtime.h"
+#include "skein/bypass.h"
 
 typedef _Atomic uint64_t stat_t;
 
@@ -43,6 +44,8 @@ struct endpoint_stats {
 struct stats {
     struct listener_stats listeners[RUNTIME_LISTENERS_MAX];
     struct endpoint_stats endpoints[RUNTIME_ENDPOINTS_MAX];
+    stat_t bypass[2][_BYPASS_MAX]; /**< Downstream and upstream connections given to the programs, by where
+                                    * their other ends were. */
     stat_t accept_failures;
 };
 

@@ -269,6 +269,7 @@ static int _connect(struct exchange *x)
     conn_init(&u->c, w, fd, &_ops, _release);
     u->c.upstream = true;
     u->c.endpoint = x->endpoint->id;
+    kpath_connecting(&u->c, x->cluster->conf->bypass_except);
     stat_add(&w->stats.endpoints[u->c.endpoint].connects, 1);
     stat_add(&w->stats.endpoints[u->c.endpoint].active, 1);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {

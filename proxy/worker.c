@@ -11,6 +11,7 @@
 
 #include "http.h"
 #include "redis.h"
+#include "bypass.h"
 #include "kpath.h"
 #include "log.h"
 #include "runtime.h"
@@ -90,10 +91,21 @@ static void _drain_connections(struct worker *w, struct worker_listener *l)
 static void _close_listener(struct worker *w, struct worker_listener *l)
 {
     event_del(&l->ev);
+    bypass_unlisten(server_kpath(w->server), l->fd);
     close(l->fd);
     TAILQ_REMOVE(&w->listeners, l, link);
     _drain_connections(w, l);
     free(l);
+}
+
+/* Clients of this host that connect from now on are reached past TCP, or not. */
+static void _bypass_listener(struct worker_listener *l)
+{
+    struct kpath *k = server_kpath(l->worker->server);
+    if (l->rt->conf->bypass_except)
+        bypass_unlisten(k, l->fd);
+    else
+        bypass_listen(k, l->fd);
 }
 
 /* The listener goes on with a new configuration. */
@@ -102,6 +114,7 @@ static void _renew_listener(struct worker *w, struct worker_listener *l, struct 
     if (l->rt->conf->protocol != rt->conf->protocol)
         _drain_connections(w, l);
     l->rt = rt;
+    _bypass_listener(l);
 }
 
 /* Takes over the sockets that the server opened for this worker. */
@@ -126,6 +139,7 @@ static void _open_listeners(struct worker *w)
         l->worker = w;
         l->rt = rt;
         l->fd = fd;
+        _bypass_listener(l);
         event_assign(&l->ev, w->base, fd, EV_READ | EV_PERSIST, _on_accept, l);
         event_add(&l->ev, NULL);
         TAILQ_INSERT_TAIL(&w->listeners, l, link);

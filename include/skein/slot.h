@@ -78,6 +78,11 @@
 /** Times that something may be held for one message: each costs memory that nobody accounts for. */
 #define HELD_PIECES_MAX 32
 
+/** What a piece in an application's queue takes besides its bytes, for the limit on a slow reader; and room
+ * that a send queue must have besides what is sent. */
+#define PUSH_BYTES 1024
+#define SEND_ROOM  4096
+
 /** Requests that a client pipelined and that go on together, as one slice. */
 #define RUN_MAX 32
 
@@ -197,6 +202,17 @@ struct slot {
     __u8 framing;  /**< enum http1_framing of the message at hand. */
     __s8 stop;     /**< enum http1_chunk_result: why a chunked body could not be walked further. */
     __u8 pieces;   /**< Times that something was held for the message at hand. */
+
+    /* Of a connection whose other end is an application of this host, reached past TCP (skein/bypass.h). */
+    __u64 app __attribute__((aligned(64))); /**< Cookie of the application's socket; 0: none, the socket is in
+                                               the SOCKMAP. */
+    __u64 app_sock;                         /**< Its address in the kernel. */
+    __u64 sock;    /**< Address of the connection's own socket, for programs that can look none up. */
+    __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
+    __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
+    __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
+    __u8 clean;    /**< Downstream: it was seen to be there. */
+    __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */

@@ -59,9 +59,18 @@ struct kernel_maglev {
     __u16 endpoint[BALANCE_MAGLEV_SIZE];
 } __attribute__((aligned(8)));
 
+/** Where the client and the server of a message are; the bits of local ends (docs/architecture.md). */
+enum quadrant {
+    QUADRANT_REMOTE, /**< Both are remote: the kernel path. */
+    QUADRANT_LOCAL_REMOTE = 1,
+    QUADRANT_REMOTE_LOCAL = 2,
+    QUADRANT_LOCAL = QUADRANT_LOCAL_REMOTE | QUADRANT_REMOTE_LOCAL,
+    QUADRANTS,
+};
+
 struct listener_counters {
-    __u64 requests;
-    __u64 responses;
+    __u64 requests[QUADRANTS];
+    __u64 responses[QUADRANTS];
     __u64 request_bytes;
     __u64 response_bytes;
     __u64 fallback[_FALLBACK_MAX];

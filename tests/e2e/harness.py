@@ -1,9 +1,14 @@
 """What the end-to-end tests share: a test class that runs on each data path.
 
 A test file defines subclasses of ProxyTest and ends with main(). Every class runs once per
-path named by SKEIN_PATHS ("off,on" by default, only "off" with SKEIN_SANITIZED=1). Where
-`kernel: on` is impossible its variants are skipped with the reason that skein gave; if
-nothing at all could run the exit status is 77.
+path named by SKEIN_PATHS (DEFAULT_PATHS if it is not set, only "off" with SKEIN_SANITIZED=1):
+
+    off     everything by userspace
+    on      `kernel: on`
+    bypass  `kernel: on` and `bypass: on`: the tests' clients and servers are local
+
+Where a path is impossible its variants are skipped with the reason that skein gave; if nothing at
+all could run the exit status is 77.
 """
 import argparse
 import faulthandler
@@ -16,9 +21,10 @@ import time
 import unittest
 
 from origin import Origin
-from process import Skein, kernel_refusal, make_config, wait_for
+from process import CARRIERS, PATHS, Skein, make_config, refusal, wait_for
 from wire import DEADLINE, SANITIZED, SLOW, Client, Ended
 
+DEFAULT_PATHS = "off,on"
 WARM_UPS = 3  # requests after which a connection has certainly been promoted
 _serial = itertools.count()
 
@@ -36,8 +42,9 @@ def unique(prefix="t"):
 class ProxyTest(unittest.TestCase):
     """One skein and one origin per class; tests use paths of their own."""
 
-    paths = ("off", "on")  # which paths the class makes sense on
-    kernel = None          # this variant's path
+    paths = ("off", "on", "bypass")  # which paths the class makes sense on
+    path = None                      # this variant's
+    kernel = None                    # its `datapath.kernel`: "off" or "on"
     skip_reason = None
     extra = {}             # merged into the configuration
     skein = None
@@ -64,7 +71,7 @@ class ProxyTest(unittest.TestCase):
 
     @classmethod
     def start_skein(cls):
-        cls.config = make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        cls.config = make_config(cls.path, cls.clusters(), cls.routes(), cls.extra)
         cls.finish_config()
         cls.skein = Skein(cls.config).start()
 
@@ -90,6 +97,18 @@ class ProxyTest(unittest.TestCase):
             self.fail(f"skein exited with {self.skein.process.returncode}:\n"
                       f"{self.skein.stderr()[-4000:]}")
         self.assertFalse(errors, "the upstream saw something wrong:\n" + "\n".join(errors))
+
+    # Which path carried a message
+
+    @property
+    def carrier(self):
+        """The path of skein_messages_total that counts what the kernel carries here. With "off" it has
+        to stay 0."""
+        return CARRIERS[self.path]
+
+    def carried_by_kernel(self, **labels):
+        """Messages that userspace did not touch."""
+        return self.skein.messages(path=self.carrier, **labels)
 
     # Clients
 
@@ -164,11 +183,10 @@ class ProxyTest(unittest.TestCase):
 
 def _variants(module, names, wanted):
     """The test classes of a module, one subclass per path."""
-    refusal = None
-    if "on" in wanted and not SANITIZED:
-        refusal = kernel_refusal()
-        if refusal:
-            print(f"kernel path skipped: {refusal}", file=sys.stderr)
+    refusals = {path: refusal(path) for path in wanted if path != "off"}
+    for path, reason in refusals.items():
+        if reason:
+            print(f"{path} skipped: {reason}", file=sys.stderr)
     for name, cls in list(vars(module).items()):
         if not (isinstance(cls, type) and issubclass(cls, unittest.TestCase)):
             continue
@@ -178,13 +196,14 @@ def _variants(module, names, wanted):
             yield cls
             continue
         for path in cls.paths:
-            reason = refusal if path == "on" else None
+            reason = refusals.get(path)
             if path not in wanted:
                 if len(cls.paths) > 1:
                     continue
-                reason = f"needs kernel: {path}, which this run leaves out"
+                reason = f"needs the path {path}, which this run leaves out"
             yield type(f"{name}_{path}", (cls,), {
-                "kernel": path, "skip_reason": reason, "__module__": module.__name__})
+                "path": path, "kernel": PATHS[path]["kernel"], "skip_reason": reason,
+                "__module__": module.__name__})
 
 
 class _Result(unittest.TextTestResult):
@@ -225,7 +244,9 @@ def main():
     parser.add_argument("-k", dest="patterns", action="append", default=[],
                         help="only tests whose id contains this")
     options = parser.parse_args()
-    wanted = os.environ.get("SKEIN_PATHS", "off" if SANITIZED else "off,on").split(",")
+    wanted = os.environ.get("SKEIN_PATHS", "off" if SANITIZED else DEFAULT_PATHS).split(",")
+    if unknown := set(wanted) - set(PATHS):
+        parser.error(f"SKEIN_PATHS names {', '.join(sorted(unknown))}, known are {', '.join(PATHS)}")
     if SANITIZED:
         wanted = [path for path in wanted if path == "off"]
     faulthandler.dump_traceback_later(600 * SLOW, exit=True)

@@ -26,6 +26,7 @@ http {{
     fastcgi_temp_path {dir}/fastcgi;
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
+    {more}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         root {dir}/root;
@@ -40,9 +41,11 @@ http {{
 
 
 class Nginx:
-    """start() returns when it answers; files are put into its root with put()."""
+    """start() returns when it answers; files are put into its root with put().
+    `more` is added to the configuration of http."""
 
-    def __init__(self):
+    def __init__(self, more=""):
+        self.more = more
         self.dir = temp_dir()
         self.address = ("127.0.0.1", free_port())
         os.mkdir(os.path.join(self.dir, "root"))
@@ -60,7 +63,7 @@ class Nginx:
         user = "user root;" if os.geteuid() == 0 else ""
         conf = os.path.join(self.dir, "nginx.conf")
         with open(conf, "w") as file:
-            file.write(CONF.format(dir=self.dir, port=self.address[1], user=user))
+            file.write(CONF.format(dir=self.dir, port=self.address[1], user=user, more=self.more))
         self.process = subprocess.Popen(["nginx", "-c", conf, "-e", f"{self.dir}/error.log"],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda: self.process.poll() is not None or self.answers(), "nginx answers")

@@ -5,7 +5,7 @@ import threading
 import unittest
 
 from harness import ProxyTest, wait_for
-from process import Skein, free_port, hostport, merge
+from process import PATHS, Skein, free_port, hostport, merge
 from redis_servers import RedisServer
 from redis_wire import Error, RedisClient, command, key_on, shard_of, tag_on
 from wire import DEADLINE
@@ -67,7 +67,7 @@ class RedisTest(ProxyTest):
             cluster["redis"] = {"auth": {"password": cls.shard_password}}
         return merge({
             "workers": 1,
-            "datapath": {"kernel": cls.kernel, "bypass": "off"},
+            "datapath": dict(PATHS[cls.path]),
             "admin": {"address": f"127.0.0.1:{free_port()}"},
             "listeners": [listener],
             "clusters": [merge(cluster, cls.cluster)],

@@ -63,10 +63,10 @@ class AdminTest(ProxyTest):
     def test_paths(self):
         """Off: nothing is counted as kernel. On: a connection's later messages are."""
         client = self.warm()
-        before = self.skein.messages(path="kernel")
+        before = self.carried_by_kernel()
         for _ in range(10):
             client.get("/x")
-        carried = self.skein.messages(path="kernel") - before
+        carried = self.carried_by_kernel() - before
         if self.kernel == "on":
             self.assertGreaterEqual(carried, 16)
         else:

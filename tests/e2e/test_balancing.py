@@ -34,14 +34,14 @@ class HashedTest(OneCluster):
     def test_same_endpoint_on_both_paths(self):
         client = self.connect()
         by_key = {}
-        before = self.skein.messages(path="kernel", direction="request")
+        before = self.carried_by_kernel(direction="request")
         for number in range(KEYS):
             by_key[number] = client.request("GET", "/x", fields=self.key(number)).body
         for _ in range(2):
             for number in range(KEYS):
                 self.assertEqual(client.request("GET", "/x", fields=self.key(number)).body,
                                  by_key[number], number)
-        carried = self.skein.messages(path="kernel", direction="request") - before
+        carried = self.carried_by_kernel(direction="request") - before
         for number in range(KEYS):
             with Client(self.skein.address) as fresh:
                 self.assertEqual(fresh.request("GET", "/x", fields=self.key(number)).body,

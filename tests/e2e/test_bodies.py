@@ -179,9 +179,9 @@ class ResponseBodyTest(ProxyTest):
         """One response whose end is the end of its connection. Userspace makes chunks of it and the
         client's connection goes on; the kernel path forwards the head as it came, so the end of the
         client's connection frames it too (RFC 9112 section 6.3)."""
-        kernel = self.skein.messages(path="kernel", direction="response")
+        kernel = self.carried_by_kernel(direction="response")
         response = client.get("/close")
-        kernel = self.skein.messages(path="kernel", direction="response") - kernel
+        kernel = self.carried_by_kernel(direction="response") - kernel
         self.assertEqual(response.framing, "close" if kernel else "chunked")
         if kernel:
             self.assertEqual((client.read_to_end(), client.ended), (b"", "fin"))

@@ -34,7 +34,7 @@ class HeadersTest(ProxyTest):
 
     @classmethod
     def start_skein(cls):
-        config = harness.make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        config = harness.make_config(cls.path, cls.clusters(), cls.routes(), cls.extra)
         config["listeners"][0]["trusted_proxies"] = [cls.trusted + "/32"]
         cls.config = config
         cls.skein = harness.Skein(config).start()
@@ -151,7 +151,7 @@ class OneConnectionTest(HeadersTest):
     """The plain route by the kernel path, where there is one, the other edited, in turn."""
 
     def kernel_messages(self):
-        return self.skein.messages(path="kernel")
+        return self.carried_by_kernel()
 
     def test_in_turn(self):
         client = self.warm()
@@ -296,7 +296,7 @@ class DefaultsTest(ProxyTest):
 
     @classmethod
     def start_skein(cls):
-        config = harness.make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        config = harness.make_config(cls.path, cls.clusters(), cls.routes(), cls.extra)
         config["listeners"][0].update(forwarded="both", request_id=True)
         cls.config = config
         cls.skein = harness.Skein(config).start()
@@ -358,7 +358,7 @@ class IPv6Test(HeadersTest):
 
     @classmethod
     def start_skein(cls):
-        config = harness.make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        config = harness.make_config(cls.path, cls.clusters(), cls.routes(), cls.extra)
         port = config["listeners"][0]["address"].rsplit(":", 1)[1]
         config["listeners"][0].update(address=f"[::]:{port}", trusted_proxies=["::1"])
         cls.config = config

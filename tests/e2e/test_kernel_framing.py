@@ -366,14 +366,14 @@ class UntilCloseTest(KernelTest):
                     response = client.get(f"/{number}-{turn}")
                     if response.body != f"end /{number}-{turn}".encode() + BODY:
                         wrong.append(f"{number}-{turn}: {response!r}")
-        before = self.skein.messages(path="kernel", direction="response")
+        before = self.carried_by_kernel(direction="response")
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(harness.DEADLINE * 5)
         self.assertEqual(wrong, [])
-        self.assertGreater(self.skein.messages(path="kernel", direction="response"), before)
+        self.assertGreater(self.carried_by_kernel(direction="response"), before)
         self.wait_metric("skein_downstream_connections", 0, listener="web")
 
 

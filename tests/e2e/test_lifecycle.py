@@ -18,7 +18,7 @@ class OwnSkeinTest(ProxyTest):
         pass
 
     def setUp(self):
-        type(self).config = make_config(self.kernel, self.clusters(), self.routes(), self.extra)
+        type(self).config = make_config(self.path, self.clusters(), self.routes(), self.extra)
         type(self).skein = Skein(self.config).start()
         super().setUp()
 

@@ -126,7 +126,7 @@ class MixTest(ProxyTest):
     def counts(self):
         series = self.skein.metrics().get("skein_fallback_total", {})
         reasons = {dict(key)["reason"]: int(value) for key, value in series.items()}
-        return reasons, {path: self.skein.messages(path=path) for path in ("kernel", "userspace")}
+        return reasons, {path: self.skein.messages(path=path) for path in (self.carrier, "userspace")}
 
     def test_mix(self):
         wrong, before = [], []
@@ -138,7 +138,7 @@ class MixTest(ProxyTest):
             thread.join(harness.DEADLINE * 20)
         self.assertEqual(wrong, [])
         (reasons_before, paths_before), (reasons, paths) = before[0], self.counts()
-        carried = paths["kernel"] - paths_before["kernel"]
+        carried = paths[self.carrier] - paths_before[self.carrier]
         if self.kernel == "off":
             self.assertEqual(carried, 0)
             return

@@ -64,12 +64,12 @@ class NginxTest(ProxyTest):
         return result.stdout
 
     def counted(self):
-        return {path: self.skein.messages(path=path) for path in ("kernel", "userspace")}
+        return {path: self.skein.messages(path=path) for path in (self.carrier, "userspace")}
 
     def assert_kernel_share(self, before, share):
         """On the kernel path most messages were counted there."""
         after = self.counted()
-        kernel = after["kernel"] - before["kernel"]
+        kernel = after[self.carrier] - before[self.carrier]
         total = kernel + after["userspace"] - before["userspace"]
         self.assertGreater(total, 0)
         if self.kernel == "off":

@@ -32,14 +32,14 @@ class PipelineTest(ProxyTest):
 
     def test_in_order(self):
         client = self.warm()
-        before = self.skein.messages(path="kernel")
+        before = self.carried_by_kernel()
         for _ in range(10):
             targets = self.targets(20)
             self.assertEqual(self.pipeline(client, self.gets(targets)), self.answers(targets))
             for target in targets:
                 self.assertEqual(len(self.origin.seen(target)), 1)
         if self.kernel == "on":
-            self.assertEqual(self.skein.messages(path="kernel") - before, 400)
+            self.assertEqual(self.carried_by_kernel() - before, 400)
 
     def test_head_has_no_body(self):
         client = self.warm()

@@ -43,7 +43,7 @@ class KernelTest(RedisTest):
     oracle = False
 
     def counts(self):
-        return self.skein.messages(path="kernel"), self.skein.messages(path="userspace")
+        return self.carried_by_kernel(), self.skein.messages(path="userspace")
 
     def carried(self, send):
         """Messages by the kernel path and by userspace during send()."""

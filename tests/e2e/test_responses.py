@@ -110,7 +110,7 @@ class ForwardedTest(ResponsesTest):
         if self.kernel == "off":
             return
         def carried():
-            return self.skein.messages(path="kernel", direction="request")
+            return self.carried_by_kernel(direction="request")
         for way in ("promoted", "cut"):
             with self.subTest(way=way):
                 before, count = carried(), 0

@@ -27,7 +27,7 @@ class RetriesTest(ProxyTest):
 
     @classmethod
     def start_skein(cls):
-        cls.config = harness.make_config(cls.kernel, cls.clusters(), cls.routes(), cls.extra)
+        cls.config = harness.make_config(cls.path, cls.clusters(), cls.routes(), cls.extra)
         if cls.retries is not None:
             cls.config["clusters"][0]["retries"] = cls.retries
         cls.skein = harness.Skein(cls.config).start()
@@ -134,7 +134,7 @@ class ClosingServerTest(RetriesTest):
         self.assertGreater(self.retried(), 0)
         self.assertGreater(self.outcomes.get(200, 0), 0)
         if self.kernel == "on":
-            self.assertGreater(self.skein.messages(path="kernel"), sum(asked) * 0.3)
+            self.assertGreater(self.carried_by_kernel(), sum(asked) * 0.3)
 
 
 class LimitTest(RetriesTest):

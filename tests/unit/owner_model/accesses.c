@@ -20,14 +20,15 @@ bool points_grew;
     X(expect_seq) X(heads) X(run) X(responding) X(early) X(aborted) X(total) X(remaining_next) \
     X(cookie) X(slice_len) X(held) X(source) X(cluster) X(picked) X(window_len) X(pool) \
     X(pool_index) X(protocol) X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) \
-    X(stop) X(pieces) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
+    X(stop) X(pieces) X(app) X(app_sock) X(sock) X(app_snd) X(app_rcv) X(pushes) X(clean) \
+    X(replies) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
     X(rcv_nxt) X(stopped) X(head) X(scan) X(line) X(window)
 /* clang-format on */
 
 #define FIELD_ID(name)   FIELD_##name,
 #define FIELD_NAME(name) #name,
 #define FIELD_AT(name)   offsetof(struct slot, name),
-enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 48, POOL_IDLE_REST, POOL_REF };
+enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 56, POOL_IDLE_REST, POOL_REF };
 static const char *const names[] = {FIELDS_OF_SLOT(FIELD_NAME)};
 static const size_t starts[] = {FIELDS_OF_SLOT(FIELD_AT)};
 static uint8_t field_at[sizeof(struct slot)];

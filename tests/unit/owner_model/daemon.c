@@ -11,7 +11,8 @@
 
 static struct conf conf;
 static struct runtime runtime = {.conf = &conf};
-static struct rt_listener rt_listener = {.runtime = &runtime};
+static struct conf_listener conf_listener;
+static struct rt_listener rt_listener = {.runtime = &runtime, .conf = &conf_listener};
 static struct worker_listener worker_listener;
 static struct worker worker = {.runtime = &runtime, .kpath = &world.kw};
 static char skeleton[4096] __attribute__((aligned(16)));
@@ -277,7 +278,8 @@ void daemon_init(void)
 {
     worker_listener.rt = &rt_listener;
     TAILQ_INIT(&worker.conns);
-    world.k = (struct kpath){.skel = (struct skein_bpf *)skeleton,
+    world.k = (struct kpath){.remote = true,
+                             .skel = (struct skein_bpf *)skeleton,
                              .slots = model_slots,
                              .pools = &model_pool,
                              .n_slots = SLOTS,

@@ -9,7 +9,9 @@
 static struct __sk_buff contexts[CONNS + 1];
 static uint32_t inspected;
 static struct tcp_sock tcps[CONNS];
-static struct sk_psock psocks[CONNS];
+static struct {
+    _Alignas(8) struct sk_psock at; /* The low bits of its address are flags. */
+} psocks[CONNS];
 static char places[SLOTS]; /* Of the SOCKMAP. */
 
 static struct kernel_listener listener = {
@@ -83,10 +85,10 @@ HOST struct tcp_sock *bpf_skc_to_tcp_sock(void *sk)
     struct seen seen = socket_seen(c);
     tp->write_seq = seen.write_seq;
     tp->rcv_nxt = seen.rcv_nxt;
-    tp->copied_seq = psocks[c].copied_seq = seen.parsed;
+    tp->copied_seq = psocks[c].at.copied_seq = seen.parsed;
     tp->inet_conn.icsk_inet.sk.__sk_common.skc_state = TCP_STATE_ESTABLISHED;
-    tp->inet_conn.icsk_inet.sk.sk_user_data = &psocks[c];
-    psocks[c].strp.stopped = seen.stopped;
+    tp->inet_conn.icsk_inet.sk.sk_user_data = &psocks[c].at;
+    psocks[c].at.strp.stopped = seen.stopped;
     remember(seen.write_seq);
     remember(seen.rcv_nxt);
     return tp;
@@ -112,6 +114,12 @@ HOST long bpf_sk_redirect_map(void *ctx, void *map, __u32 key, __u64 flags)
     bool done = socket_redirect(_conn(ctx), key);
     remember(done);
     return done ? SK_PASS : SK_DROP;
+}
+
+/* No application is past TCP here. */
+HOST long bpf_sk_redirect_hash(void *ctx, void *map, const void *key, __u64 flags)
+{
+    return SK_DROP;
 }
 
 HOST static struct __sk_buff *_context(unsigned c, uint32_t avail)

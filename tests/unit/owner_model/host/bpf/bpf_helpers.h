@@ -19,6 +19,7 @@ struct tcp_sock *bpf_skc_to_tcp_sock(void *sk);
 long bpf_skb_load_bytes(const void *ctx, __u32 offset, void *to, __u32 len);
 long bpf_skb_store_bytes(void *ctx, __u32 offset, const void *from, __u32 len, __u64 flags);
 long bpf_sk_redirect_map(void *ctx, void *map, __u32 key, __u64 flags);
+long bpf_sk_redirect_hash(void *ctx, void *map, const void *key, __u64 flags);
 
 static inline long bpf_probe_read_kernel(void *to, __u32 len, const void *from)
 {

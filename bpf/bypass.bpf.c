@@ -1,0 +1,97 @@
+/*
+ * The bypass path: an application of this host and skein's other peers talk past TCP.
+ *
+ * SOCK_OPS registers the applications' own ends of connections to and from skein (skein/bypass.h). SK_MSG
+ * runs in an application's send(), frames and routes what it sends by the same headers as the kernel path,
+ * and redirects it into the queue of the application at the other end, or into the send queue of the daemon's
+ * socket if the other end is remote. What it does not take goes on by TCP, to the daemon.
+ */
+#define SKEIN_MSG
+#include "response.h"
+
+#include "register.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/** Whether a part of this send() was redirected already (net/core/skmsg.c, sk_psock_msg_verdict(): a target
+ * stays until the end of the send()). */
+static __always_inline int redirected_before(struct sk_msg_md *ctx)
+{
+    struct sock *target = NULL;
+    bpf_probe_read_kernel(&target, sizeof(target),
+                          (void *)ctx + bpf_core_field_offset(struct sk_msg, sk_redir));
+    return target != NULL;
+}
+
+SEC("sk_msg")
+int skein_msg(struct sk_msg_md *ctx)
+{
+    struct bypass_end *e = ctx->sk ? bpf_sk_storage_get(&ends, ctx->sk, 0, 0) : NULL;
+    __u32 ref = e ? *(volatile __u32 *)&e->ref : 0;
+    struct slot *s = ref ? slot_at(ref) : NULL;
+    __u64 owner;
+    int len;
+    /* The kernel asks again for what it could not redirect at once: it goes where the rest went, for
+     * SK_PASS means that until the end of a send(), and it is counted already. */
+    if (redirected_before(ctx))
+        return SK_PASS;
+    if (e && ctx->data == ctx->data_end && !e->sent)
+        e->splice = 1; /* Its first bytes are pages: it forwards them from elsewhere. */
+    if (e)
+        e->sent = 1;
+    if (!s || !ctx->size || owner_enter(s, ref, &owner))
+        return SK_PASS;
+    if (owner & OWNER_UP)
+        len = response_slice(ctx, s, owner, 0, ctx->size);
+    else
+        len = request_slice(ctx, s, ref, owner, 0, ctx->size);
+    s->slice_len = len;
+    /* A part of a send() can not be redirected and the rest passed: all of it, or nothing. */
+    if (s->slice_kind != SLICE_PASS && (__u32)len != ctx->size) {
+        s->slice_kind = SLICE_PASS;
+        s->slice_reason = owner & OWNER_UP ? FALLBACK_UNSOLICITED : FALLBACK_PIPELINED;
+    }
+    if (owner & OWNER_UP)
+        return response_verdict(ctx, s, ref, owner);
+    return request_verdict(ctx, s, ref, owner);
+}
+
+SEC("sockops")
+int skein_sockops(struct bpf_sock_ops *ctx)
+{
+    switch (ctx->op) {
+    case BPF_SOCK_OPS_TIMEOUT_INIT:
+        if (!ctx->is_fullsock)
+            note_syn(ctx);
+        break;
+    case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+        active_established(ctx);
+        break;
+    case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+        passive_established(ctx);
+        break;
+    }
+    return 1;
+}
+
+/* Where FIONREAD does not count what TCP has received for a socket that is in a map, this takes it out of
+ * TCP's queue at once, into the one that is counted. */
+SEC("sk_skb/stream_verdict")
+int skein_collect(struct __sk_buff *ctx)
+{
+    return SK_PASS;
+}
+
+/* Not a hook: the daemon runs it (BPF_PROG_TEST_RUN) to tie an application's socket to a slot. */
+SEC("tc")
+int skein_bind(struct __sk_buff *ctx)
+{
+    struct bypass_ask ask;
+    struct bypass_link *l;
+    if (bpf_skb_load_bytes(ctx, 0, &ask, sizeof(ask)))
+        return BYPASS_OFF;
+    l = bpf_map_lookup_elem(&links, &ask.own);
+    if (!l)
+        return BYPASS_REMOTE;
+    return bind(&ask, l);
+}

@@ -1,0 +1,45 @@
+/*
+ * The bypass path as the daemon sees it: the programs that register applications' sockets (SOCK_OPS) and
+ * carry what they send past TCP (SK_MSG). Slots, leases and tables are those of the kernel path; a connection
+ * takes one or the other, by where its other end is (kpath.h).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "skein/bypass.h"
+
+struct kpath;
+struct probe;
+
+/** Loads and attaches the programs, if this machine's verdicts allow it, and marks what they are.
+ * @return 0, or -errno with nothing left behind: `p` says why. */
+int bypass_open(struct kpath *k, const struct conf *conf, struct probe *p);
+
+/** Detaches and frees; nothing of it stays in the kernel but what its maps still carry. */
+void bypass_close(struct kpath *k);
+
+/** Loads and attaches it for the self-test, and takes it away again. */
+void bypass_probe(struct kpath *k, struct probe *p);
+
+/** Whether it is in use; `k` may be NULL. */
+bool bypass_is_on(const struct kpath *k);
+
+/** From now on clients of this host that connect to the listening socket are registered. */
+void bypass_listen(struct kpath *k, int fd);
+
+/** The listening socket is about to be closed. */
+void bypass_unlisten(struct kpath *k, int fd);
+
+/** The socket is about to be connected: a server of this host that accepts it is registered. */
+void bypass_connecting(struct kpath *k, int fd);
+
+/** Ties the application's socket at the other end of a connection to the connection's slot, which is ready
+ * for the programs. @param cookie  Of the daemon's socket.
+ * @return BYPASS_OK, or why it is not on this path: nothing has changed then. */
+enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie);
+
+/** As labels of metrics show it. */
+const char *bypass_reason_name(enum bypass_reason r);

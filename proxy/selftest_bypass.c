@@ -1,0 +1,156 @@
+/*
+ * The self-test of the bypass path: whether applications' sockets are found, carry messages past TCP, and
+ * still tell their applications the truth.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "bypass.h"
+#include "selftest.h"
+
+/** References of a connected socket that may be usual: one for its file, one for the kernel's tables. */
+#define REFS_MAX 4
+
+/** What may be unread, and what is sent to a reader that reads nothing. */
+#define SLOW_BUFFER 16384
+#define SLOW_PIECE  4096
+
+static const char *_begin(struct selftest *t)
+{
+    const char *why = selftest_connect(t, AF_INET, 0);
+    if (!why)
+        why = selftest_insert(t, UP);
+    return why ? why : selftest_insert(t, DOWN);
+}
+
+static int _readable(int fd)
+{
+    int n = -1;
+    return ioctl(fd, FIONREAD, &n) ? -1 : n;
+}
+
+/* TCP's bytes, for a registered application. */
+static const char *_check_fionread(struct selftest *t)
+{
+    const char *why = selftest_connect(t, AF_INET, 0);
+    if (why)
+        return why;
+    if (!selftest_send(t->near[DOWN], "three") || !selftest_peeks(t->far[DOWN], "three"))
+        return "what TCP brings is not readable";
+    if (_readable(t->far[DOWN]) != 5)
+        return "FIONREAD does not count what TCP brings to a socket in a map; with another registration it "
+               "does, "
+               "but splice() from such a socket waits for ever";
+    return NULL;
+}
+
+static const char *_check_collect(struct selftest *t)
+{
+    int r = bypass_collect(t->k);
+    if (r)
+        return strerror(-r);
+    return _check_fionread(t);
+}
+
+/* Tries how many references make a quiet socket look quiet. */
+static const char *_check_refs(struct selftest *t)
+{
+    const char *why = _begin(t);
+    uint32_t refs;
+    if (why)
+        return why;
+    for (refs = 1; refs <= REFS_MAX; refs++) {
+        bypass_refs(t->k, refs);
+        if (SELFTEST_LOOKS(selftest_inspect(t, DOWN) && slot_settled(selftest_slot(t, DOWN))) &&
+            SELFTEST_LOOKS(selftest_inspect(t, UP) && slot_settled(selftest_slot(t, UP))))
+            return NULL;
+    }
+    return "a socket never looks quiet";
+}
+
+static const char *_request(struct selftest *t)
+{
+    char byte;
+    if (!selftest_send(t->far[DOWN], t->say->request))
+        return strerror(errno);
+    if (recv(t->near[DOWN], &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+        return "a request goes by TCP";
+    if (_readable(t->far[UP]) != (int)strlen(t->say->request))
+        return "FIONREAD does not count what came past TCP";
+    return selftest_arrives(t->far[UP], t->say->request) ? NULL : "a request does not arrive";
+}
+
+static const char *_check_message(struct selftest *t)
+{
+    const char *why = _begin(t);
+    /* Twice: what was returned can be leased again. */
+    for (int i = 0; i < 2 && !why; i++) {
+        why = _request(t);
+        if (!why && (!selftest_send(t->far[UP], t->say->response) ||
+                     !selftest_arrives(t->far[DOWN], t->say->response)))
+            return "a response does not arrive";
+        if (!why && (owner_lease(slot_owner(selftest_slot(t, DOWN))) || t->k->pools[0].idle[0] != 1))
+            return "a lease is not returned";
+    }
+    return why;
+}
+
+/* What TCP brought and nobody has read keeps a client off the path: the two queues have no order. */
+static const char *_check_unread(struct selftest *t)
+{
+    const char *why = _begin(t);
+    if (why)
+        return why;
+    if (!selftest_send(t->near[DOWN], "early") || !selftest_peeks(t->far[DOWN], "early"))
+        return "what TCP brings is not readable";
+    if (!selftest_send(t->far[DOWN], t->say->request) || !selftest_arrives(t->near[DOWN], t->say->request) ||
+        selftest_slot(t, UP)->redirected)
+        return "a request overtakes what its client has not read";
+    return NULL;
+}
+
+static const char *_check_slow_reader(struct selftest *t)
+{
+    char head[128], piece[SLOW_PIECE] = {0};
+    struct slot *u = selftest_slot(t, UP);
+    t->buffer = SLOW_BUFFER;
+    const char *why = selftest_listener(t);
+    if (!why)
+        why = _begin(t);
+    if (!why)
+        why = _request(t);
+    if (why)
+        return why;
+    snprintf(head, sizeof(head), "%s%u%s", t->say->long_response, 1U << 20, t->say->long_body);
+    if (!selftest_send(t->far[UP], head))
+        return strerror(errno);
+    for (int i = 0; i < 4 * SLOW_BUFFER / SLOW_PIECE && !u->left_for; i++) {
+        if (send(t->far[UP], piece, sizeof(piece), MSG_NOSIGNAL) != sizeof(piece))
+            return strerror(errno);
+    }
+    if (u->left_for != FALLBACK_DOWNSTREAM_SLOW || _readable(t->far[DOWN]) > SLOW_BUFFER + SLOW_PIECE)
+        return "a slow reader's backlog is not bounded";
+    return NULL;
+}
+
+static const struct selftest_check _fionread[] = {{"fionread", GUARD_AUTO, _check_fionread}};
+static const struct selftest_check _collect[] = {{"collect", GUARD_BYPASS, _check_collect}};
+
+static const struct selftest_check _checks[] = {
+    {"quiet", GUARD_BYPASS, _check_refs},
+    {"past_tcp", GUARD_BYPASS, _check_message},
+    {"unread", GUARD_BYPASS, _check_unread},
+    {"backlog", GUARD_BYPASS, _check_slow_reader},
+};
+
+int bypass_selftest(struct kpath *k, struct probe *p)
+{
+    selftest_run(k, _fionread, 1, true, p);
+    if (probe_culprit(p, GUARD_AUTO))
+        selftest_run(k, _collect, 1, true, p);
+    selftest_run(k, _checks, sizeof(_checks) / sizeof(_checks[0]), true, p);
+    return probe_culprit(p, GUARD_BYPASS) ? -ENOTRECOVERABLE : 0;
+}
