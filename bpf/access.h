@@ -141,6 +141,7 @@ static __always_inline struct slot *slot_at(__u32 ref)
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
+    __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
     __u32 room;      /**< What the send queue takes before a sender has to wait. */
     __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
     __u32 state;
@@ -155,6 +156,7 @@ static __always_inline int view(void *sk, struct socket_view *v)
     v->write_seq = tp->write_seq;
     v->rcv_nxt = tp->rcv_nxt;
     v->urgent = tp->urg_data;
+    v->rcvbuf = (__u32)tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
     v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
     return 0;
 }

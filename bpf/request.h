@@ -163,7 +163,7 @@ static __always_inline int request_slice(CTX *ctx, struct slot *s, __u32 ref, __
     return (int)n;
 pass:
     s->held = 0;
-    return at_most(avail, avail);
+    return pass_on(ctx, s, avail);
 }
 
 static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, const struct kernel_listener *l,

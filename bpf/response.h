@@ -141,7 +141,7 @@ static __always_inline int response_slice(CTX *ctx, struct slot *s, __u64 owner,
     if ((owner & OWNER_USER) ||
         (!s->responding && ((waiting && s->protocol != SLOT_HTTP) || !own_settled(ctx, s)))) {
         s->held = 0;
-        return at_most(avail, avail);
+        return pass_on(ctx, s, avail);
     }
     if (!d)
         return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);
