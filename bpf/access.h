@@ -22,21 +22,29 @@
 
 #ifdef SKEIN_MSG
 
-/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look. The program sees the first piece of what is
- * sent as long as it does not ask for more. @return 0 or an error. */
-static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+/** Copies `n` bytes at `offset`, 1 to `max` of them, for a look, wherever the program has looked before.
+ * @return 0 or an error. */
+static __always_inline int load_again(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
 {
-    __u64 first = (__u64)ctx->data_end - (__u64)ctx->data;
+    __u64 first;
     n -= 1;
     HTTP1_OPAQUE(n);
-    if (n >= max)
-        return -1;
-    if (!offset && first > n)
-        return bpf_probe_read_kernel(to, n + 1, (void *)(long)ctx->data);
-    if (bpf_msg_pull_data(ctx, offset, offset + n + 1, 0))
+    if (n >= max || bpf_msg_pull_data(ctx, offset, offset + n + 1, 0))
         return -1;
     first = (__u64)ctx->data_end - (__u64)ctx->data;
     return first > n ? bpf_probe_read_kernel(to, n + 1, (void *)(long)ctx->data) : -1;
+}
+
+/** The same; bytes at 0 for a first look: the program sees the first piece of what is sent until it asks for
+ * more, and then that alone. @return 0 or an error. */
+static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+{
+    __u64 first = (__u64)ctx->data_end - (__u64)ctx->data;
+    __u32 last = n - 1;
+    HTTP1_OPAQUE(last);
+    if (!offset && last < max && first > last)
+        return bpf_probe_read_kernel(to, last + 1, (void *)(long)ctx->data);
+    return load_again(ctx, offset, to, max, n);
 }
 
 /** Whether what is sent begins with the head that the slot knows already, byte by byte. A function of its own
@@ -93,6 +101,11 @@ static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 ma
     if (n >= max)
         return -1;
     return bpf_skb_load_bytes(ctx, offset, to, n + 1);
+}
+
+static __always_inline int load_again(CTX *ctx, __u32 offset, void *to, __u32 max, __u32 n)
+{
+    return load_bytes(ctx, offset, to, max, n);
 }
 
 /** The slot of the program's own socket, NULL if it has none (any more). */

@@ -190,7 +190,7 @@ __attribute__((noinline)) int redis_run_walk(CTX *ctx, __u32 index, __u32 avail)
     }
     if (at != avail || at > HTTP1_WINDOW)
         return FALLBACK_PIPELINED;
-    if (load_bytes(ctx, 0, &s->window, sizeof(s->window), at) ||
+    if (load_again(ctx, 0, &s->window, sizeof(s->window), at) ||
         resp_frame_command(&s->window, at, &s->resp, &s->frame) != RESP_FRAME_OK)
         return FALLBACK_INTERNAL;
     s->total = at;

@@ -90,7 +90,7 @@ __attribute__((noinline)) int run_walk(CTX *ctx, __u32 index, __u32 offset, __u3
         heads |= (__u32) !!(s->head.flags & HTTP1_F_HEAD) << i;
         at += s->head.head_len;
     }
-    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), at) ||
+    if (load_again(ctx, offset, &s->window, sizeof(s->window), at) ||
         http1_frame(&s->window, at, HTTP1_REQUEST, &s->scan, &s->head) != HTTP1_OK)
         return -1;
     s->framing = HTTP1_FRAMED_LENGTH;

@@ -42,17 +42,23 @@ struct kpath *bench_open_kpath(char *why, size_t len)
     return r ? NULL : k;
 }
 
-int bench_run(const char *name, const struct CMUnitTest *tests, size_t n)
+int bench_run_with(const char *name, const struct CMUnitTest *tests, size_t n,
+                   int (*prepare)(struct kpath *k, char *why, size_t len))
 {
     char why[PROBE_WHY];
+    int result = BENCH_SKIPPED;
     _bench.k = bench_open_kpath(why, sizeof(why));
-    if (!_bench.k) {
+    if (!_bench.k || (prepare && prepare(_bench.k, why, sizeof(why))))
         printf("%s: skipped: %s\n", name, why);
-        return BENCH_SKIPPED;
-    }
-    int failed = _cmocka_run_group_tests(name, tests, n, NULL, NULL);
+    else
+        result = _cmocka_run_group_tests(name, tests, n, NULL, NULL);
     kernel_close(&_bench.k);
-    return failed;
+    return result;
+}
+
+int bench_run(const char *name, const struct CMUnitTest *tests, size_t n)
+{
+    return bench_run_with(name, tests, n, NULL);
 }
 
 static void _fill_tables(struct kpath *k)

@@ -60,6 +60,10 @@ struct bench {
  * @return For main(): 0, failures, or BENCH_SKIPPED after a line about what is missing. */
 int bench_run(const char *name, const struct CMUnitTest *tests, size_t n);
 
+/** The same with something more that must be there: `prepare` returns 0, or says why not. */
+int bench_run_with(const char *name, const struct CMUnitTest *tests, size_t n,
+                   int (*prepare)(struct kpath *k, char *why, size_t len));
+
 #define BENCH_MAIN(name, tests) bench_run(name, tests, sizeof(tests) / sizeof((tests)[0]))
 #define BENCH_TEST(f)           cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
