@@ -5,7 +5,7 @@
 #include "send.h"
 
 /** Chunks that one slice goes through at most. */
-#define SLICE_CHUNKS 64
+#define SLICE_CHUNKS (IS_MSG ? 512 : 64)
 
 /** Bytes of a slice. strparser sets a limit; SK_MSG has all that one send() brings. */
 static __always_inline __u32 at_most(__u32 avail, __u64 len)
