@@ -193,6 +193,14 @@ static __always_inline __u32 waiting_skbs(const struct sock *sk)
     return n;
 }
 
+static __always_inline __u64 cookie_of(__u64 address)
+{
+    const struct tcp_sock *tp = (void *)address;
+    __u64 cookie = 0;
+    bpf_core_read(&cookie, sizeof(cookie), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter);
+    return cookie;
+}
+
 /** Looks at a socket by its address: SK_MSG programs can look none up. What is there may be another one by
  * now, which the cookie tells, read last. A function of its own for the verifier.
  * @return 0, or -1 if it is not the one with that cookie. */
@@ -201,7 +209,6 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     const struct tcp_sock *tp = (void *)address;
     const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
     int queued = 0, most = 0, unread = 0;
-    __u64 found = 0;
     __u8 state = 0;
     if (!v || !address)
         return -1;
@@ -215,24 +222,74 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     v->unread = unread + waiting_skbs(sk) * SLICE_MAX;
     v->state = state;
     v->urgent = 0;
-    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
-    return found == cookie ? 0 : -1;
+    return cookie_of(address) == cookie ? 0 : -1;
 }
 
-/** Whether nothing is on its way into a socket's queue past TCP: who redirects into it holds a reference
- * until it is there (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()), besides those of its timers
- * (sk_reset_timer()). A function of its own for the verifier. */
-__attribute__((noinline)) int quiet(__u64 address)
+#define IS_ARMED(timer)                                                                                      \
+    ({                                                                                                       \
+        void *_pending = NULL;                                                                               \
+        bpf_core_read(&_pending, sizeof(_pending), &(timer).entry.pprev);                                    \
+        _pending != NULL;                                                                                    \
+    })
+
+/** timer_refs() where the timers have other names. Not inlined: what a kernel does not have must not be
+ * looked at before it is asked whether it has it. */
+static __attribute__((noinline)) int renamed_timer_refs(__u64 address)
+{
+    const struct sock___renamed *sk = (void *)address;
+    const struct inet_connection_sock___renamed *icsk = (void *)address;
+    return IS_ARMED(sk->tcp_retransmit_timer) + IS_ARMED(icsk->icsk_keepalive_timer);
+}
+
+static __attribute__((noinline)) int usual_timer_refs(__u64 address)
+{
+    const struct inet_connection_sock *icsk = (void *)address;
+    return IS_ARMED(icsk->icsk_retransmit_timer) + IS_ARMED(icsk->icsk_inet.sk.sk_timer);
+}
+
+/** References that the socket's timers hold (sk_reset_timer()). */
+static __always_inline int timer_refs(const struct tcp_sock *tp)
+{
+    const struct inet_connection_sock *icsk = &tp->inet_conn;
+    int n = IS_ARMED(icsk->icsk_delack_timer);
+    return n + (bpf_core_field_exists(icsk->icsk_retransmit_timer) ? usual_timer_refs((__u64)icsk)
+                                                                   : renamed_timer_refs((__u64)icsk));
+}
+
+static __always_inline int refs_of(const struct tcp_sock *tp)
+{
+    int refs = 0;
+    bpf_core_read(&refs, sizeof(refs),
+                  (const void *)&tp->inet_conn.icsk_inet.sk.__sk_common.skc_refcnt.refs.counter);
+    return refs;
+}
+
+/** Whether somebody is at work with a socket, if it is still there: a program that it runs has not ended
+ * before. */
+static __always_inline int is_locked(__u64 address, __u64 cookie)
 {
     const struct tcp_sock *tp = (void *)address;
     const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-    void *keep = NULL, *again = NULL, *ack = NULL;
-    int refs = 0;
-    bpf_core_read(&refs, sizeof(refs), &sk->__sk_common.skc_refcnt.refs.counter);
-    bpf_core_read(&keep, sizeof(keep), &sk->sk_timer.entry.pprev);
-    bpf_core_read(&again, sizeof(again), &tp->inet_conn.icsk_retransmit_timer.entry.pprev);
-    bpf_core_read(&ack, sizeof(ack), &tp->inet_conn.icsk_delack_timer.entry.pprev);
-    return refs == (int)(app_refs + !!keep + !!again + !!ack) && !waiting_skbs(sk);
+    __u32 spinning = 0;
+    int owned = 0;
+    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
+    bpf_core_read(&spinning, sizeof(spinning), &sk->sk_lock.slock);
+    return (owned || spinning) && cookie_of(address) == cookie;
+}
+
+/** Whether nothing is on its way past TCP into the queue of a socket, from the one (`pusher`; 0: none) that
+ * has redirected into it last. That one's lock is held from before its program until the kernel has taken a
+ * reference to the target, which is kept until what was redirected is there (net/core/skmsg.c,
+ * sk_psock_msg_verdict(); net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()). A function of its own for the
+ * verifier. */
+__attribute__((noinline)) int quiet(__u64 address, __u64 pusher, __u64 cookie)
+{
+    const struct tcp_sock *tp = (void *)address;
+    if (pusher && is_locked(pusher, cookie))
+        return 0;
+    int refs = refs_of(tp);
+    return refs == (int)app_refs + timer_refs(tp) && !waiting_skbs(&tp->inet_conn.icsk_inet.sk) &&
+           refs == refs_of(tp);
 }
 
 /** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
@@ -268,13 +325,20 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
     return 0;
 }
 
-/** Whether everything that was redirected to the connection is in its socket's queue. Where that sends it on,
- * the first look after userspace has written takes TCP's word for it: userspace hands a connection
- * over only when its own bytes are there. */
-static __always_inline int settled(struct slot *s, const struct socket_view *v)
+/** Address of the socket whose program runs for the connection. */
+static __always_inline __u64 socket_of(const struct slot *s)
+{
+    return s->app ? s->app_sock : s->sock;
+}
+
+/** Whether everything that was redirected to the connection is in its socket's queue. The program that asks
+ * runs for `by`, and has redirected nothing that is still under way itself. Where that sends it on, the first
+ * look after userspace has written takes TCP's word for it: userspace hands a connection over only when its
+ * own bytes are there. */
+static __always_inline int settled(const struct slot *by, struct slot *s, const struct socket_view *v)
 {
     if (is_local(s))
-        return quiet(s->app_sock);
+        return quiet(s->app_sock, s->pusher == socket_of(by) ? 0 : s->pusher, s->pusher_cookie);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
@@ -290,16 +354,28 @@ static __always_inline int target_full(struct slot *t, const struct socket_view 
             t->pushes = 0;
         return v->unread && (v->unread + len > limit || t->pushes > limit / PUSH_BYTES);
     }
-    if (IS_MSG && v->room < len + SEND_ROOM)
-        return 1; /* Its sender would wait, and nobody wakes it. */
+    if (IS_MSG && v->room / 2 < len + SEND_ROOM)
+        return 1; /* A sender that does not wait would be told to, and nobody wakes it. */
     return t->tx_seq - v->write_seq > limit;
 }
-
-#ifdef SKEIN_MSG
 
 /** Looks at a socket before it is taken for one that somebody redirects into; on another CPU that may be
  * about to end. */
 #define QUIET_LOOKS 128
+
+/** settled(), after a few looks at an application's. */
+static __always_inline int settled_soon(const struct slot *by, struct slot *s, const struct socket_view *v)
+{
+    if (!is_local(s))
+        return settled(by, s, v);
+    for (int i = 0; i < QUIET_LOOKS; i++) {
+        if (settled(by, s, v))
+            return 1;
+    }
+    return 0;
+}
+
+#ifdef SKEIN_MSG
 
 /** A client's own socket, in its send(): whether it has read everything that came by TCP, has nothing under
  * way by TCP, and nobody redirects into it. TCP is asked once: afterwards nothing goes by TCP. */
@@ -318,7 +394,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
     if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
         return 0;
     for (int i = 0; i < QUIET_LOOKS; i++) {
-        if (quiet(s->app_sock))
+        if (quiet(s->app_sock, s->pusher, s->pusher_cookie))
             return 1;
     }
     return 0;
@@ -330,7 +406,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
 static __always_inline int own_settled(CTX *ctx, struct slot *s)
 {
     struct socket_view v;
-    return !view_own(ctx, &v) && settled(s, &v);
+    return !view_own(ctx, &v) && settled(s, s, &v);
 }
 
 #endif

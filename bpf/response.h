@@ -232,7 +232,7 @@ static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref,
         return pass(s, old, FALLBACK_STALE_LEASE, c);
     if (s->slice_kind == SLICE_HEAD && edit_head(ctx, s))
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
-    count_tx(d, len);
+    count_tx(s, d, len);
     if (send_to(ctx, d, dref, len) != SK_PASS) {
         uncount_tx(d, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);

@@ -5,8 +5,10 @@
 
 /** Counts bytes on their way to a connection. Before the redirect, so that whoever waits for
  * the count never sees less than what is under way. */
-static __always_inline void count_tx(struct slot *target, __u32 len)
+static __always_inline void count_tx(const struct slot *by, struct slot *target, __u32 len)
 {
+    target->pusher = socket_of(by);
+    target->pusher_cookie = by->app ? by->app : by->cookie;
     target->redirected += len;
     target->tx_seq += len;
     target->activity++;
@@ -17,6 +19,7 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
 {
     target->redirected -= len;
     target->tx_seq -= len;
+    target->pushes--;
 }
 
 /** Redirects `len` bytes to a connection: the slice at hand.
