@@ -123,7 +123,8 @@ static __always_inline struct slot *slot_at(__u32 ref)
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
-    __u32 room;      /**< What the send queue takes before a sender has to wait. */
+    __u32 room;      /**< What the send queue takes before a sender has to wait, */
+    __u32 segment;   /**< in segments of that many bytes or more. */
     __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
     __u32 state;
     __u32 urgent; /**< Not 0 while urgent data is around. */
@@ -174,6 +175,7 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
         return -1;
     bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
     bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
+    bpf_core_read(&v->segment, sizeof(v->segment), &tp->mss_cache);
     bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
     bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
     bpf_core_read(&unread, sizeof(unread), &sk->sk_backlog.rmem_alloc.counter);
@@ -257,8 +259,8 @@ static __always_inline int target_full(struct slot *t, const struct socket_view 
             t->pushes = 0;
         return v->unread && (v->unread + len > limit || t->pushes > limit / PUSH_BYTES);
     }
-    if (IS_MSG && v->room < len + SEND_ROOM)
-        return 1; /* Its sender would wait, and nobody wakes it. */
+    if (IS_MSG && v->room < len + SEND_ROOM + len / v->segment * SEND_SEGMENT)
+        return 1; /* Its sender would wait, and nobody wakes it; one that does not would be cut short. */
     return t->tx_seq - v->write_seq > limit;
 }
 

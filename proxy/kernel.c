@@ -3,6 +3,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -348,7 +350,11 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd)
 {
     uint64_t cookie = kernel_cookie(fd), value = (uint64_t)fd;
     uint32_t ref = slot_ref(slot, k->gens[slot]);
+    int no_limit = -1;
     char byte;
+    /* Beside the send queue's size, which programs see, net.ipv4.tcp_notsent_lowat would limit what may be
+     * redirected there. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &no_limit, sizeof(no_limit));
     k->slots[slot].cookie = cookie;
     if (bpf_map_update_elem(k->cookies_fd, &cookie, &ref, BPF_ANY))
         return -errno;
