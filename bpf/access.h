@@ -47,7 +47,38 @@ static __always_inline int load_bytes(CTX *ctx, __u32 offset, void *to, __u32 ma
     return load_again(ctx, offset, to, max, n);
 }
 
+/** Whether what is sent begins with the head that the slot knows already, byte by byte. A function of its own
+ * for the verifier. */
+__attribute__((noinline)) int same_head(CTX *ctx, const struct slot *s)
+{
+    if (!s)
+        return 0;
+    const __u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    __u32 len = s->head.head_len;
+    if (!s->framed || len < sizeof(__u64) || len > HTTP1_WINDOW)
+        return 0;
+    for (__u32 i = 0; i < HTTP1_WINDOW / sizeof(__u64); i++) {
+        const __u8 *at = data + i * sizeof(__u64);
+        if ((i + 1) * sizeof(__u64) > len)
+            break;
+        if (at + sizeof(__u64) > end ||
+            *(const __u64 *)at != *(const __u64 *)&s->window.bytes[i * sizeof(__u64)])
+            return 0;
+    }
+    __u32 last = len - sizeof(__u64);
+    HTTP1_OPAQUE(last);
+    if (last > HTTP1_WINDOW - sizeof(__u64))
+        return 0;
+    data += last;
+    return data + sizeof(__u64) <= end && *(const __u64 *)data == *(const __u64 *)&s->window.bytes[last];
+}
+
 #else
+
+static __always_inline int same_head(CTX *ctx, const struct slot *s)
+{
+    return 0;
+}
 
 /** Where the strparser message starts inside the skb (net/strparser/strparser.c keeps it in
  * the control block, out of the reach of the context's own fields). */
@@ -123,6 +154,7 @@ static __always_inline struct slot *slot_at(__u32 ref)
 struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
+    __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
     __u32 room;      /**< What the send queue takes before a sender has to wait, */
     __u32 segment;   /**< in segments of that many bytes or more. */
     __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
@@ -138,6 +170,7 @@ static __always_inline int view(void *sk, struct socket_view *v)
     v->write_seq = tp->write_seq;
     v->rcv_nxt = tp->rcv_nxt;
     v->urgent = tp->urg_data;
+    v->rcvbuf = (__u32)tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
     v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
     return 0;
 }

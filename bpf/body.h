@@ -4,14 +4,31 @@
 #include "owner.h"
 #include "send.h"
 
+/** Bytes that may wait, unaccounted, behind what is redirected into the same socket. */
+#define UNACCOUNTED_MAX (1U << 20)
+
 /** Chunks that one slice goes through at most. */
-#define SLICE_CHUNKS 64
+#define SLICE_CHUNKS (IS_MSG ? 512 : 64)
 
 /** Bytes of a slice. strparser sets a limit; SK_MSG has all that one send() brings. */
 static __always_inline __u32 at_most(__u32 avail, __u64 len)
 {
     __u32 n = IS_MSG || avail < SLICE_MAX ? avail : SLICE_MAX;
     return n < len ? n : (__u32)len;
+}
+
+/** Parser: passes up what comes to a connection that is userspace's, or is going to be. While something that
+ * was redirected into the socket is still queued it waits behind that, and nobody accounts for it: a peer
+ * that takes nothing and sends on and on is cut off. Gives BUSY up then. @return What the parser returns. */
+static __always_inline int pass_on(CTX *ctx, struct slot *s, __u32 avail)
+{
+    struct socket_view v;
+    if (IS_MSG || s->passed <= UNACCOUNTED_MAX || view_own(ctx, &v) || settled(s, &v) ||
+        s->passed <= UNACCOUNTED_MAX + (__u64)v.rcvbuf)
+        return at_most(avail, avail);
+    abandon(s);
+    owner_leave(s);
+    return -PARSER_GAVE_UP;
 }
 
 /** Parser: waits for the rest of what begins here (a head or a chunk line, of which `avail` bytes are in

@@ -23,6 +23,14 @@ static __always_inline int redirected_before(struct sk_msg_md *ctx)
     return target != NULL;
 }
 
+/** Whether TCP takes something to send. A send() after shutdown() gets here all the same: only TCP refuses
+ * it. */
+static __always_inline int may_send(struct sk_msg_md *ctx)
+{
+    __u32 state = ctx->sk ? ctx->sk->state : 0;
+    return state == TCP_STATE_ESTABLISHED || state == TCP_STATE_CLOSE_WAIT;
+}
+
 SEC("sk_msg")
 int skein_msg(struct sk_msg_md *ctx)
 {
@@ -39,7 +47,7 @@ int skein_msg(struct sk_msg_md *ctx)
         e->splice = 1; /* Its first bytes are pages: it forwards them from elsewhere. */
     if (e)
         e->sent = 1;
-    if (!s || !ctx->size || owner_enter(s, ref, &owner))
+    if (!s || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
         return SK_PASS;
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, 0, ctx->size);

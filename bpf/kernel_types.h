@@ -82,6 +82,7 @@ struct sock {
         atomic_t rmem_alloc;
     } sk_backlog;
     int sk_wmem_queued;
+    int sk_rcvbuf;
     int sk_sndbuf;
     int sk_rcvlowat;
     struct timer_list sk_timer;

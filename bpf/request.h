@@ -12,13 +12,10 @@ static __always_inline int over_limit(const struct slot *s, const struct kernel_
            s->head.target_len > l->target_bytes || (l->body_bytes && s->head.content_length > l->body_bytes);
 }
 
-/** Frames the HTTP request in the window's first `n` bytes and finds its cluster.
+/** Finds the cluster of the framed HTTP request.
  * @return HTTP1_OK, with `total`, `framing` and `cluster` set, or why not. */
-static __always_inline int http_head(struct slot *s, __u32 n)
+static __always_inline int http_cluster(struct slot *s)
 {
-    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
-    if (reason != HTTP1_OK)
-        return reason;
     s->total = s->head.head_len + s->head.content_length;
     s->framing = s->head.flags & HTTP1_F_CHUNKED ? HTTP1_FRAMED_CHUNKED : HTTP1_FRAMED_LENGTH;
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &s->listener);
@@ -30,12 +27,37 @@ static __always_inline int http_head(struct slot *s, __u32 n)
     return s->cluster == CLUSTER_USERSPACE ? FALLBACK_NO_ROUTE : HTTP1_OK;
 }
 
-/** Frames the HTTP request in the window's first `n` bytes and finds where it goes.
- * @return HTTP1_OK, with endpoint + 1 in `picked`, or why not. */
-static __always_inline int http_request(struct slot *s, __u32 n)
+/** Frames the HTTP request in the window's first `n` bytes and finds its cluster, as http_cluster() does. */
+static __always_inline int http_head(struct slot *s, __u32 n)
 {
-    int reason = http_head(s, n);
+    int reason = http1_frame(&s->window, n, HTTP1_REQUEST, &s->scan, &s->head);
+    return reason == HTTP1_OK ? http_cluster(s) : reason;
+}
+
+/** Loads and frames the HTTP request that begins with `n` bytes, and finds where it goes. A client that asks
+ * for the same again is recognised by that.
+ * @return HTTP1_OK, with endpoint + 1 in `picked`, or why not. */
+static __always_inline int http_request(CTX *ctx, struct slot *s, __u32 offset, __u32 n)
+{
+    int reason;
+    if (same_head(ctx, s)) {
+        reason = http_cluster(s);
+    } else {
+        s->framed = 0;
+        if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+            return FALLBACK_INTERNAL;
+        reason = http_head(s, n);
+        s->framed =
+            IS_MSG && reason == HTTP1_OK && s->total == s->head.head_len && s->framing == HTTP1_FRAMED_LENGTH;
+    }
     return reason == HTTP1_OK ? balance(s, s->cluster) : reason;
+}
+
+static __always_inline int load_command(CTX *ctx, struct slot *s, __u32 offset, __u32 n, __u32 avail)
+{
+    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+        return FALLBACK_INTERNAL;
+    return redis_request(s, n, avail);
 }
 
 /** Whether the framed request may be part of a run: should its connection die, it can be sent again without
@@ -57,6 +79,7 @@ __attribute__((noinline)) int run_walk(CTX *ctx, __u32 index, __u32 offset, __u3
         return -1;
     __u32 at = (__u32)s->total, cluster = s->cluster, heads = s->heads, n;
     int i;
+    s->framed = 0;
     for (i = 1; i < RUN_MAX; i++) {
         if (at >= avail || at >= HTTP1_WINDOW)
             break;
@@ -122,9 +145,8 @@ static __always_inline int request_slice(CTX *ctx, struct slot *s, __u32 ref, __
     s->picked = 0;
     s->framing = HTTP1_FRAMED_LENGTH;
     s->run = 1;
-    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
-        return refuse(s, owner, avail, FALLBACK_INTERNAL, c);
-    int reason = s->protocol == SLOT_REDIS ? redis_request(s, n, avail) : http_request(s, n);
+    int reason =
+        s->protocol == SLOT_REDIS ? load_command(ctx, s, offset, n, avail) : http_request(ctx, s, offset, n);
     if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
         return 0;
     if (reason == HTTP1_OK)
@@ -141,7 +163,7 @@ static __always_inline int request_slice(CTX *ctx, struct slot *s, __u32 ref, __
     return (int)n;
 pass:
     s->held = 0;
-    return at_most(avail, avail);
+    return pass_on(ctx, s, avail);
 }
 
 static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, const struct kernel_listener *l,

@@ -3,15 +3,31 @@
 
 #include "request.h"
 
-/** Frames the response in the window's first `n` bytes. @return HTTP1_OK, with `total` and `framing` set,
- * or why it does not take the kernel path. */
-static __always_inline int http_response(struct slot *s, __u32 n)
+/** Loads and frames the response that begins with `n` bytes. A server that answers with the same head again
+ * is recognised by that. @return HTTP1_OK, with `total` and `framing` set, or why it does not take this path.
+ */
+static __always_inline int http_response(CTX *ctx, struct slot *s, __u32 offset, __u32 n)
 {
-    int reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
+    int reason = HTTP1_OK;
+    if (!same_head(ctx, s)) {
+        s->framed = 0;
+        if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+            return FALLBACK_INTERNAL;
+        reason = http1_frame(&s->window, n, HTTP1_RESPONSE, &s->scan, &s->head);
+    }
     if (reason == HTTP1_OK)
         reason = http1_response_body(&s->head, s->heads & 1, &s->framing);
+    /* What answers HEAD says nothing about the body of the next. */
+    s->framed = IS_MSG && reason == HTTP1_OK && !(s->heads & 1);
     s->total = s->head.head_len + s->head.content_length;
     return reason;
+}
+
+static __always_inline int load_reply(CTX *ctx, struct slot *s, __u32 offset, __u32 n)
+{
+    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
+        return FALLBACK_INTERNAL;
+    return redis_reply(s, n);
 }
 
 /** Why `len` bytes can not be redirected to the client now: its socket is gone, or it does not take what it
@@ -81,9 +97,7 @@ static __always_inline int response_head(CTX *ctx, struct slot *s, __u64 owner, 
     __u32 n = avail < HTTP1_WINDOW ? avail : HTTP1_WINDOW;
     s->framing = HTTP1_FRAMED_LENGTH;
     s->replies = 1;
-    if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
-        return waiting ? at_most(avail, avail) : refuse(s, owner, avail, FALLBACK_INTERNAL, c);
-    int reason = s->protocol == SLOT_REDIS ? redis_reply(s, n) : http_response(s, n);
+    int reason = s->protocol == SLOT_REDIS ? load_reply(ctx, s, offset, n) : http_response(ctx, s, offset, n);
     if (waiting && (reason != HTTP1_OK || !(s->head.flags & HTTP1_F_INTERIM))) {
         s->held = 0;
         return at_most(avail, avail);
@@ -127,7 +141,7 @@ static __always_inline int response_slice(CTX *ctx, struct slot *s, __u64 owner,
     if ((owner & OWNER_USER) ||
         (!s->responding && ((waiting && s->protocol != SLOT_HTTP) || !own_settled(ctx, s)))) {
         s->held = 0;
-        return at_most(avail, avail);
+        return pass_on(ctx, s, avail);
     }
     if (!d)
         return refuse(s, owner, avail, FALLBACK_UNSOLICITED, c);

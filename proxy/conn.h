@@ -82,6 +82,7 @@ struct conn {
     uint64_t cookie;       /**< SO_COOKIE, with a slot. */
     char *passed;          /**< What the programs passed up, copied while leaving; NULL without. */
     size_t passed_len;
+    uint32_t rcvbuf;    /**< What the receive buffer was before it grew in leaving; 0 if it did not. */
     uint32_t slot;      /**< Kernel-path slot, SLOT_NONE without. */
     uint32_t activity;  /**< The slot's count when last looked at... */
     uint64_t active_at; /**< ...and when it was last seen to have changed. */
@@ -97,8 +98,9 @@ struct conn {
     bool writing : 1; /**< Write event armed. */
     bool eof_seen : 1;
     bool write_failed : 1;
-    bool broken : 1;  /**< The owner is still to be told that writing failed. */
-    bool pumping : 1; /**< The input callback is on the stack. */
+    bool was_reset : 1; /**< Writing met a reset, which reading then sees as an end. */
+    bool broken : 1;    /**< The owner is still to be told that writing failed. */
+    bool pumping : 1;   /**< The input callback is on the stack. */
     bool pump_again : 1;
     bool closing : 1;   /**< Ends when the output has left. */
     bool lingering : 1; /**< Before the end, wait for the peer's FIN. */

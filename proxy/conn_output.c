@@ -31,6 +31,7 @@ void conn_discard_output(struct conn *c)
 
 static void _write_failed(struct conn *c)
 {
+    c->was_reset = errno == ECONNRESET;
     c->write_failed = true;
     conn_discard_output(c);
     if (c->writing)

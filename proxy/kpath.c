@@ -71,6 +71,7 @@ static enum bypass_reason _bypass(struct conn *c)
 static int _insert(struct conn *c)
 {
     struct kpath *k = c->worker->kpath->k;
+    leave_undo_room(c);
     c->kernel = true;
     c->cookie = kernel_cookie(c->fd);
     enum bypass_reason why = _bypass(c);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,35 @@
 
 /** Bytes that are read together from a connection that was reset. */
 #define REST_PIECE 16384
+
+static void _set_rcvbuf(const struct conn *c, uint32_t bytes)
+{
+    int half = (int)(bytes / 2); /* The kernel doubles it. */
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &half, sizeof(half));
+}
+
+/* What is passed up while something redirected into the socket is still queued goes behind that, and the
+ * kernel takes it from there only while the receive buffer has room. That is full of what was passed up
+ * before, which nobody consumes, and what was redirected later waits behind all of it: so the buffer grows
+ * until nothing waits. */
+static void _make_room(struct conn *c)
+{
+    uint32_t mem[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof(mem);
+    if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, mem, &len) ||
+        mem[SK_MEMINFO_RMEM_ALLOC] <= mem[SK_MEMINFO_RCVBUF])
+        return;
+    if (!c->rcvbuf)
+        c->rcvbuf = mem[SK_MEMINFO_RCVBUF];
+    _set_rcvbuf(c, 2 * mem[SK_MEMINFO_RMEM_ALLOC]);
+}
+
+void leave_undo_room(struct conn *c)
+{
+    if (c->rcvbuf)
+        _set_rcvbuf(c, c->rcvbuf);
+    c->rcvbuf = 0;
+}
 
 /* Copies what was passed up. It is read without being consumed: consuming would move TCP's
  * idea of the reader past bytes that strparser has not seen (docs/architecture.md, "two
@@ -79,8 +109,12 @@ static bool _freeze(struct conn *c)
     uint64_t w = slot_owner(s);
     if (w & OWNER_FROZEN)
         return slot_settled(s);
-    if ((w & OWNER_BUSY) || !slot_settled(s) || !_copy_passed(c))
+    if (w & OWNER_BUSY)
         return false;
+    if (!slot_settled(s) || !_copy_passed(c)) {
+        _make_room(c);
+        return false;
+    }
     return slot_cas(s, &w, w | OWNER_FROZEN);
 }
 

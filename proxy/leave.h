@@ -16,3 +16,8 @@ void leave_begin(struct conn *c);
 
 /** Before close(): it need not leave any more. */
 void leave_forget(struct conn *c);
+
+/** For an idle connection: its receive buffer, which may have grown while it was leaving, is what it was. Not
+ * before: what is dropped of a window that was announced takes the acknowledgements with it that it carries.
+ */
+void leave_undo_room(struct conn *c);

@@ -86,7 +86,7 @@ static void _eof(struct conn *c)
     else if (x->state == EXCHANGE_TUNNEL)
         tunnel_eof(x, true);
     else
-        response_eof(x, 0);
+        response_eof(x, c->was_reset ? ECONNRESET : 0);
 }
 
 static void _broken(struct conn *c, int err)

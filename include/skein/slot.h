@@ -214,6 +214,7 @@ struct slot {
     __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
     __u8 clean;    /**< Downstream: it was seen to be there. */
     __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
+    __u8 framed;   /**< The window begins with the head that `head` describes, which says all of it. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */

@@ -34,6 +34,7 @@ struct history {
 struct options {
     const char *binary;
     const char *kernel; /**< datapath.kernel. */
+    const char *bypass; /**< datapath.bypass. */
     uint64_t seed;
     unsigned seconds;
     unsigned connections;

@@ -59,8 +59,8 @@ static void _write_config(struct rng *rng)
     if (!f)
         abort();
     fprintf(f, "workers: 2\nadmin: { address: \"127.0.0.1:%u\" }\n", _admin);
-    fprintf(f, "datapath: { kernel: %s, promote_after: %u }\n", chaos.opt.kernel,
-            rng ? 1 + rng_below(rng, 3) : 1);
+    fprintf(f, "datapath: { kernel: %s, bypass: %s, promote_after: %u }\n", chaos.opt.kernel,
+            chaos.opt.bypass, rng ? 1 + rng_below(rng, 3) : 1);
     fprintf(f, "limits: { buffer: 256KiB }\n");
     fprintf(f, "timeouts: { connect: 5s, header: 15s, body: 15s, idle: 60s, response: 6s, write: 20s, drain: "
                "5s }\n");
@@ -198,7 +198,7 @@ int daemon_start(void)
         if (gone || clock_ms() > end) {
             fprintf(stderr, "skein does not start\n");
             _print_log();
-            return gone && strcmp(chaos.opt.kernel, "on") == 0 ? 77 : 1;
+            return gone && (!strcmp(chaos.opt.kernel, "on") || !strcmp(chaos.opt.bypass, "on")) ? 77 : 1;
         }
         poll(NULL, 0, 20);
     }
@@ -244,6 +244,8 @@ void daemon_print_paths(void)
     for (const char *line = strtok(buf, "\n"); line; line = strtok(NULL, "\n")) {
         bool wanted = strncmp(line, "skein_messages_total{", 21) == 0 ||
                       strncmp(line, "skein_fallback_total{", 21) == 0 ||
+                      strncmp(line, "skein_bypass_messages_total{", 28) == 0 ||
+                      strncmp(line, "skein_bypass_connections_total{", 31) == 0 ||
                       strncmp(line, "skein_promoted_total", 20) == 0 ||
                       strncmp(line, "skein_returned_total", 20) == 0 ||
                       strncmp(line, "skein_error_responses", 21) == 0 ||

@@ -1,7 +1,8 @@
 /*
  * Random clients and servers around a skein that must not lose, swap, repeat or damage a message.
  *
- *   chaos --seed N --seconds N --connections N --kernel on|off|auto --protocol http|redis|both BINARY
+ *   chaos --seed N --seconds N --connections N --kernel on|off|auto --bypass on|off --protocol
+ * http|redis|both BINARY
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,13 +31,21 @@ static int _kmsg = -1;
 static bool _parse(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},     {"seconds", required_argument, NULL, 't'},
-        {"kernel", required_argument, NULL, 'k'},   {"connections", required_argument, NULL, 'c'},
-        {"protocol", required_argument, NULL, 'p'}, {0},
+        {"seed", required_argument, NULL, 's'},
+        {"seconds", required_argument, NULL, 't'},
+        {"kernel", required_argument, NULL, 'k'},
+        {"connections", required_argument, NULL, 'c'},
+        {"protocol", required_argument, NULL, 'p'},
+        {"bypass", required_argument, NULL, 'b'},
+        {0},
     };
     struct options *o = &chaos.opt;
-    *o = (struct options){
-        .kernel = "auto", .seed = (uint64_t)time(NULL), .seconds = 20, .connections = 200, .http = true};
+    *o = (struct options){.kernel = "auto",
+                          .bypass = "off",
+                          .seed = (uint64_t)time(NULL),
+                          .seconds = 20,
+                          .connections = 200,
+                          .http = true};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (c == 's')
@@ -45,6 +54,8 @@ static bool _parse(int argc, char **argv)
             o->seconds = (unsigned)atoi(optarg);
         else if (c == 'k')
             o->kernel = optarg;
+        else if (c == 'b')
+            o->bypass = optarg;
         else if (c == 'c')
             o->connections = (unsigned)atoi(optarg);
         else if (c == 'p') {
@@ -199,13 +210,13 @@ int main(int argc, char **argv)
     if (!_parse(argc, argv)) {
         fprintf(stderr,
                 "usage: %s [--seed N] [--seconds N] [--connections N] [--kernel on|off|auto]\n"
-                "       [--protocol http|redis|both] BINARY\n",
+                "       [--bypass on|off] [--protocol http|redis|both] BINARY\n",
                 argv[0]);
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("seed %llu, %u s, %u connections, kernel: %s\n", (unsigned long long)chaos.opt.seed,
-           chaos.opt.seconds, chaos.opt.connections, chaos.opt.kernel);
+    printf("seed %llu, %u s, %u connections, kernel: %s, bypass: %s\n", (unsigned long long)chaos.opt.seed,
+           chaos.opt.seconds, chaos.opt.connections, chaos.opt.kernel, chaos.opt.bypass);
     signal(SIGPIPE, SIG_IGN);
     if (!getrlimit(RLIMIT_NOFILE, &files)) {
         files.rlim_cur = files.rlim_max;

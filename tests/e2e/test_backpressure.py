@@ -1,5 +1,6 @@
 """A peer that does not read: skein holds a bounded amount for it, and loses nothing."""
 import hashlib
+import socket
 import threading
 import time
 
@@ -142,6 +143,131 @@ class BackPressureTest(ProxyTest):
                 getattr(client, end)()
                 self.assertTrue(ended.wait(harness.DEADLINE), "the upstream connection ends")
                 self.wait_metric("skein_downstream_connections", 1, listener="web")
+
+
+class WaitingBehindTest(ProxyTest):
+    """What comes from a peer that takes nothing waits behind what is queued for it."""
+
+    # So much fills the buffers of a connection whose reader stands still, and some waits in front of
+    # them, but not enough for userspace to take over.
+    QUEUED = (560_000, 610_000, 660_000)
+    # More than a receive buffer, less than what is held for a peer that takes nothing.
+    BEHIND = pattern(800_000, 19)
+    FLOOD = 200 << 20
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.origin.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 13)
+
+    def paced(self, wire, data):
+        """Slowly enough for a queue to be emptied as far as its socket takes it."""
+        for at in range(0, len(data), 8192):
+            wire.send(data[at:at + 8192])
+            time.sleep(0.003)
+
+    def background(self, work, *args):
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        thread.start()
+        return thread
+
+    def fallen_back(self, reason):
+        return self.skein.metric("skein_fallback_total", listener="web", reason=reason)
+
+    def early(self, size, answer):
+        """A request whose server calls answer(conn) before it reads; `go`, returned, lets it read."""
+        path = "/" + unique("early")
+        sent, go = threading.Event(), threading.Event()
+
+        def script(conn, request):
+            sent.wait(harness.DEADLINE * 4)
+            sender = self.background(answer, conn)
+            go.wait(harness.DEADLINE * 4)
+            conn.read_body(request)
+            sender.join()
+        self.origin.on(path, script)
+        client = self.warm()
+        raw = make_request("POST", path, pattern(size, 3))
+        self.paced(client, raw[:-1000])
+        sent.set()
+        time.sleep(0.2)
+        client.send(raw[-1000:])
+        return client, go
+
+    def test_answer_behind_a_request(self):
+        for size in self.QUEUED:
+            with self.subTest(size=size):
+                client, go = self.early(size, lambda conn: conn.send(reply(self.BEHIND)))
+                go.set()
+                response = client.read_response()
+                self.assertEqual((response.status, response.body == self.BEHIND), (200, True))
+        if self.kernel == "on":
+            self.assertGreater(self.fallen_back("early_response"), 0)
+
+    def late(self, size):
+        """A client that has asked for more than it reads."""
+        path = "/" + unique("late")
+        body = reply(pattern(size, 5))
+        done = threading.Event()
+
+        def script(conn, request):
+            self.paced(conn, body)
+            done.set()
+        self.origin.on(path, script)
+        client = self.warm(self.connect(rcvbuf=1 << 14, deadline=harness.DEADLINE * 2))
+        client.send(make_request("GET", path))
+        done.wait(harness.DEADLINE)
+        return client
+
+    def test_request_behind_a_response(self):
+        for size in self.QUEUED:
+            with self.subTest(size=size):
+                path = "/" + unique("post")
+
+                def script(conn, request):
+                    conn.send(reply(hashlib.sha256(conn.read_body(request)).digest()))
+                self.origin.on(path, script)
+                client = self.late(size)
+                sender = self.background(client.send, make_request("POST", path, self.BEHIND))
+                time.sleep(0.2)
+                self.assertEqual(client.read_response().body, pattern(size, 5))
+                self.assertEqual(client.read_response().body, hashlib.sha256(self.BEHIND).digest())
+                sender.join()
+        if self.kernel == "on":
+            self.assertGreater(self.fallen_back("pipelined"), 0)
+
+    def flood(self, wire, progress):
+        try:
+            push(wire, self.FLOOD, progress)
+        except OSError:
+            pass  # cut off
+
+    def assert_bounded(self, progress):
+        stalled(progress)
+        self.assertLess(progress[0], HELD)
+
+    def test_flood_behind_a_request(self):
+        for size in self.QUEUED:
+            with self.subTest(size=size):
+                progress = [0]
+
+                def answer(conn):
+                    conn.send(reply(length=False, fields=[("Content-Length", str(self.FLOOD))]))
+                    self.flood(conn, progress)
+                client, go = self.early(size, answer)
+                self.assert_bounded(progress)
+                client.reset()
+                go.set()
+
+    def test_flood_behind_a_response(self):
+        for size in self.QUEUED:
+            with self.subTest(size=size):
+                progress = [0]
+                client = self.late(size)
+                client.sock.settimeout(1)
+                self.background(self.flood, client, progress)
+                self.assert_bounded(progress)
+                client.reset()
 
 
 if __name__ == "__main__":

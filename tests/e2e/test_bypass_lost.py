@@ -199,6 +199,9 @@ class LostTest(AppTest):
                                  self.path == "bypass", held.attached)
                 if end == "kill":
                     self.kill()
+                    for client in self.clients:
+                        self.assert_ended(client)
+                        client.close()  # until then a bypassed application's own socket keeps the programs
                 else:
                     for client in self.clients:
                         client.close()

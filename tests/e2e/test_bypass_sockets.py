@@ -3,6 +3,7 @@ what it does at the end of its connections, and what others see of an end that i
 import functools
 import os
 import signal
+import socket
 import subprocess
 import threading
 
@@ -230,6 +231,23 @@ class EndsTest(SocketsTest):
                                  "the server sees the end")
                         self.assertFalse([request for request in broken if request.complete])
         self.assert_all_gone()
+
+    def test_send_after_shutdown(self):
+        """It is refused, and the rest of a request does not come to the server that way."""
+        body = pattern(2000)
+        request = make_request("POST", "/python/late", body)
+        self.origin.on("/python/late", self.serve_counted)
+        for rest in (1000, len(request)):
+            client = self.connect()
+            for _ in range(harness.WARM_UPS + 1):
+                self.upload(client, 300)
+            client.send(request[:len(request) - rest])
+            client.sock.shutdown(socket.SHUT_WR)
+            with self.assertRaises(BrokenPipeError):
+                client.sock.send(request[len(request) - rest:])
+            self.assertEqual(client.read_to_end(), b"")
+        self.fence()
+        self.assertFalse([seen for seen in self.origin.seen("/python/late") if seen.complete])
 
     def end_server(self, end):
         """A client whose server ends: it never sees a whole response of what was not one."""

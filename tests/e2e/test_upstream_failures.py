@@ -1,11 +1,12 @@
 """Upstreams that die, lie or talk out of turn: retries, aborts, and nobody gets their bytes."""
 import threading
+import time
 
 import harness
 from harness import ProxyTest, unique, wait_for
 from origin import raw_answer, reply
 from response_cases import POISON
-from wire import make_request, pattern
+from wire import Ended, make_request, pattern
 
 
 class RetryTest(ProxyTest):
@@ -219,6 +220,37 @@ class BrokenBodyTest(ProxyTest):
         for way in ("first", "later"):
             with self.subTest(way=way):
                 self.broken(reply(b"some", length=False), "reset", way)
+
+    def test_reset_that_a_write_meets(self):
+        """What was received before it is read later, and then there is no end, only nothing more."""
+        path = "/" + unique("b")
+        size = 3 << 20
+        reset = threading.Event()
+
+        def script(conn, request):
+            conn.send(reply(length=False, fields=[("Connection", "close")]))
+            conn.sock.settimeout(1)  # until nobody takes it any more
+            try:
+                conn.send(bytes(size))
+            except OSError:
+                pass
+            conn.reset()
+            reset.set()
+        self.origin.on(path, script)
+        client = self.warm(self.connect(rcvbuf=1 << 14))
+        raw = make_request("POST", path, bytes(1000))
+        client.send(raw[:-500])
+        self.assertTrue(reset.wait(harness.DEADLINE))
+        try:
+            for at in range(len(raw) - 500, len(raw) - 100, 100):
+                client.send(raw[at:at + 100])
+                time.sleep(0.05)
+            response = client.read_head()
+            for _ in client.each_piece(response, False, True):
+                pass
+        except (Ended, ConnectionError):
+            return
+        self.assertEqual(response.status, 502, "a part is passed off as complete")
 
 
 class ExtraBytesTest(ProxyTest):
