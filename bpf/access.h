@@ -221,15 +221,33 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     return found == cookie ? 0 : -1;
 }
 
-/** Whether nothing is on its way into a socket's queue past TCP: who redirects into it holds a reference
- * until it is there (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()), besides those of its timers
+/** Whether a socket's lock is held: somebody is in a send() there, or its programs run. */
+static __always_inline int at_work_on(__u64 address, __u64 cookie)
+{
+    const struct sock *sk = (void *)address;
+    __u64 found = 0;
+    __u32 spins = 0;
+    int owned = 0;
+    bpf_core_read(&spins, sizeof(spins), &sk->sk_lock.slock);
+    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
+    if (!spins && !owned)
+        return 0;
+    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
+    return found == cookie;
+}
+
+/** Whether nothing is on its way into a socket's queue past TCP. Who redirects into it holds the lock of the
+ * socket where that began until he holds a reference to this one (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict())
+ * or has put something into its waiting skbs; and the reference until it is there. Timers hold references too
  * (sk_reset_timer()). A function of its own for the verifier. */
-__attribute__((noinline)) int quiet(__u64 address)
+__attribute__((noinline)) int quiet(__u64 address, __u64 from_sock, __u64 from)
 {
     const struct tcp_sock *tp = (void *)address;
     const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
     void *keep = NULL, *again = NULL, *ack = NULL;
     int refs = 0;
+    if (from_sock && at_work_on(from_sock, from))
+        return 0;
     bpf_core_read(&refs, sizeof(refs), &sk->__sk_common.skc_refcnt.refs.counter);
     bpf_core_read(&keep, sizeof(keep), &sk->sk_timer.entry.pprev);
     bpf_core_read(&again, sizeof(again), &tp->inet_conn.icsk_retransmit_timer.entry.pprev);
@@ -237,10 +255,31 @@ __attribute__((noinline)) int quiet(__u64 address)
     return refs == (int)(app_refs + !!keep + !!again + !!ack) && !waiting_skbs(sk);
 }
 
+/** The same of the application's socket that belongs to a connection, for programs that run for the socket
+ * with the cookie `self`: what that has redirected before has left it. */
+static __always_inline int app_quiet(const struct slot *s, __u64 self)
+{
+    return quiet(s->app_sock, s->from == self ? 0 : s->from_sock, s->from);
+}
+
 /** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
 static __always_inline int is_local(const struct slot *s)
 {
     return s->app != 0;
+}
+
+/** The answer to what was redirected last has come. So the sender has most likely left his send(), and need
+ * not be looked at again when he is at work with something else. */
+static __always_inline void from_forget(struct slot *s)
+{
+    if (s->from_sock && !at_work_on(s->from_sock, s->from))
+        s->from_sock = 0;
+}
+
+/** Cookie of the socket for which the programs of a connection run. */
+static __always_inline __u64 own_cookie(const struct slot *s)
+{
+    return IS_MSG ? s->app : s->cookie;
 }
 
 /** The socket that gets what is redirected to the connection: the application's, or the daemon's own, which
@@ -273,10 +312,10 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
 /** Whether everything that was redirected to the connection is in its socket's queue. Where that sends it on,
  * the first look after userspace has written takes TCP's word for it: userspace hands a connection
  * over only when its own bytes are there. */
-static __always_inline int settled(struct slot *s, const struct socket_view *v)
+static __always_inline int settled(struct slot *s, const struct socket_view *v, __u64 self)
 {
     if (is_local(s))
-        return quiet(s->app_sock);
+        return app_quiet(s, self);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
@@ -320,7 +359,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
     if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
         return 0;
     for (int i = 0; i < QUIET_LOOKS; i++) {
-        if (quiet(s->app_sock))
+        if (app_quiet(s, s->app))
             return 1;
     }
     return 0;
@@ -332,7 +371,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
 static __always_inline int own_settled(CTX *ctx, struct slot *s)
 {
     struct socket_view v;
-    return !view_own(ctx, &v) && settled(s, &v);
+    return !view_own(ctx, &v) && settled(s, &v, s->cookie);
 }
 
 #endif

@@ -76,8 +76,16 @@ struct sock_common {
     struct sock *skc_listener;
 } CORE;
 
+struct spinlock {
+    __u32 word;
+} CORE;
+
 struct sock {
     struct sock_common __sk_common;
+    struct {
+        struct spinlock slock;
+        int owned;
+    } sk_lock;
     struct {
         atomic_t rmem_alloc;
     } sk_backlog;

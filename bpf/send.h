@@ -19,11 +19,15 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
     target->tx_seq -= len;
 }
 
-/** Redirects `len` bytes to a connection: the slice at hand.
+/** Redirects `len` bytes from one connection to another: the slice at hand.
  * @return SK_PASS, or SK_DROP if nothing was redirected. */
-static __always_inline int send_to(CTX *ctx, struct slot *t, __u32 ref, __u32 len)
+static __always_inline int send_to(CTX *ctx, const struct slot *s, struct slot *t, __u32 ref, __u32 len)
 {
     __u64 app = t->app;
+    if (app) {
+        t->from_sock = IS_MSG ? s->app_sock : s->sock;
+        t->from = own_cookie(s);
+    }
 #ifdef SKEIN_MSG
     if (app)
         return (int)bpf_msg_redirect_hash(ctx, &apps, &app, BPF_F_INGRESS);

@@ -211,10 +211,12 @@ struct slot {
     __u64 sock;    /**< Address of the connection's own socket, for programs that can look none up. */
     __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
     __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
-    __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
-    __u8 clean;    /**< Downstream: it was seen to be there. */
-    __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
-    __u8 framed;   /**< The window begins with the head that `head` describes, which says all of it. */
+    __u64 from_sock; /**< Address of the socket where the last redirect to the application began, */
+    __u64 from;      /**< and its cookie. */
+    __u32 pushes;    /**< Pieces redirected since its queue was last seen empty. */
+    __u8 clean;      /**< Downstream: it was seen to be there. */
+    __u8 replies;    /**< Upstream: responses in the slice that was cut last. */
+    __u8 framed;     /**< The window begins with the head that `head` describes, which says all of it. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */
