@@ -16,7 +16,6 @@
 
 #define POST_HEAD "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 6\r\n\r\n"
 
-/* One send(). */
 static void _say(int fd, const char *text)
 {
     assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
@@ -68,8 +67,8 @@ static void test_chunked_and_more(void **state)
 
 static void test_many_chunks(void **state)
 {
-    char response[1024] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for (int i = 0; i < 100; i++)
+    char response[8192] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int i = 0; i < 1000; i++)
         strcat(response, "1\r\na\r\n");
     strcat(response, "0\r\n\r\n");
     _check_response(state, response);
