@@ -16,7 +16,6 @@
 
 #define POST_HEAD "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 6\r\n\r\n"
 
-/* One send(). */
 static void _say(int fd, const char *text)
 {
     assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
