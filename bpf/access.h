@@ -221,7 +221,8 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
 
 /** Whether nothing is on its way into a socket's queue past TCP: who redirects into it holds a reference
  * until it is there (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()), besides those of its timers
- * (sk_reset_timer()). A function of its own for the verifier. */
+ * (sk_reset_timer()). The kernel takes it after the program: see released(). A function of its own for the
+ * verifier. */
 __attribute__((noinline)) int quiet(__u64 address)
 {
     const struct tcp_sock *tp = (void *)address;
@@ -233,6 +234,23 @@ __attribute__((noinline)) int quiet(__u64 address)
     bpf_core_read(&again, sizeof(again), &tp->inet_conn.icsk_retransmit_timer.entry.pprev);
     bpf_core_read(&ack, sizeof(ack), &tp->inet_conn.icsk_delack_timer.entry.pprev);
     return refs == (int)(app_refs + !!keep + !!again + !!ack) && !waiting_skbs(sk);
+}
+
+/** Whether a socket's programs are not at work, and what the kernel does right behind them is done: they run
+ * under the socket's lock, and it is held until a redirect's target is referenced, or has the skb in its
+ * queue (net/core/skmsg.c, sk_psock_msg_verdict(), sk_psock_skb_redirect()). A socket that is not the one
+ * with that cookie any more has ended. A function of its own for the verifier. */
+__attribute__((noinline)) int released(__u64 address, __u64 cookie)
+{
+    const struct sock *sk = (void *)address;
+    __u32 spin = 0, owned = 0;
+    __u64 found = 0;
+    if (!cookie)
+        return 1;
+    bpf_probe_read_kernel(&spin, sizeof(spin), (void *)address + bpf_core_field_offset(struct sock, sk_lock));
+    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
+    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
+    return found != cookie || !(spin | owned);
 }
 
 /** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
@@ -268,13 +286,27 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
     return 0;
 }
 
+/** Whether everything that was redirected to an application is in its queue, also if the last of it was sent
+ * by the socket with cookie `self`, whose program asks. */
+static __always_inline int arrived(const struct slot *s, __u64 self)
+{
+    return (s->sender == self || released(s->sender_sock, s->sender)) && quiet(s->app_sock);
+}
+
+/** Notes who has redirected into the connection last, for arrived(). */
+static __always_inline void note_sender(struct slot *target, const struct slot *s)
+{
+    target->sender = is_local(s) ? s->app : s->cookie;
+    target->sender_sock = is_local(s) ? s->app_sock : s->sock;
+}
+
 /** Whether everything that was redirected to the connection is in its socket's queue. Where that sends it on,
  * the first look after userspace has written takes TCP's word for it: userspace hands a connection
  * over only when its own bytes are there. */
-static __always_inline int settled(struct slot *s, const struct socket_view *v)
+static __always_inline int settled(struct slot *s, const struct socket_view *v, __u64 self)
 {
     if (is_local(s))
-        return quiet(s->app_sock);
+        return arrived(s, self);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
@@ -318,7 +350,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
     if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
         return 0;
     for (int i = 0; i < QUIET_LOOKS; i++) {
-        if (quiet(s->app_sock))
+        if (arrived(s, 0))
             return 1;
     }
     return 0;
@@ -330,7 +362,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
 static __always_inline int own_settled(CTX *ctx, struct slot *s)
 {
     struct socket_view v;
-    return !view_own(ctx, &v) && settled(s, &v);
+    return !view_own(ctx, &v) && settled(s, &v, 0);
 }
 
 #endif

@@ -79,6 +79,10 @@ struct sock_common {
 struct sock {
     struct sock_common __sk_common;
     struct {
+        int slock;
+        int owned;
+    } sk_lock;
+    struct {
         atomic_t rmem_alloc;
     } sk_backlog;
     int sk_wmem_queued;

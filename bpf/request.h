@@ -179,6 +179,7 @@ static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, con
     if (target_full(u, &v, len, l->buffer))
         return pass(s, old, FALLBACK_UPSTREAM_SLOW, c);
     count_tx(u, len);
+    note_sender(u, s); /* A server may answer before it has all. */
     if (send_to(ctx, u, uref, len) != SK_PASS) {
         uncount_tx(u, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
@@ -213,7 +214,8 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
         return pass(s, old, FALLBACK_INTERNAL, c);
     /* A connection that is not settled although idle is broken, and one whose server has closed its
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
-    if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v))
+    if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED ||
+        !settled(u, &v, is_local(s) ? s->app : s->cookie))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len;
     if (IS_MSG && target_full(u, &v, len, len))
@@ -232,6 +234,8 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
     u->responding = 0;
     u->remaining = 0;
     u->expect_seq = v.rcv_nxt;
+    u->sender = 0;
+    note_sender(s, u);
     count_tx(u, len);
     slice_gone(s);
     __sync_fetch_and_or(&s->owner, lease_bits(uref));

@@ -62,7 +62,7 @@ static __always_inline int inspect_app(struct slot *s)
     if (peek(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE)
         return INSPECT_GONE;
     s->tx_valid = 1;
-    s->write_seq = s->tx_seq + !quiet(s->app_sock);
+    s->write_seq = s->tx_seq + !arrived(s, 0);
     return INSPECT_OK;
 }
 

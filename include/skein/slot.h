@@ -207,7 +207,9 @@ struct slot {
     __u64 app __attribute__((aligned(64))); /**< Cookie of the application's socket; 0: none, the socket is in
                                                the SOCKMAP. */
     __u64 app_sock;                         /**< Its address in the kernel. */
-    __u64 sock;    /**< Address of the connection's own socket, for programs that can look none up. */
+    __u64 sock;   /**< Address of the connection's own socket, for programs that can look none up. */
+    __u64 sender; /**< Cookie of the socket whose bytes were redirected here last; 0: they have arrived. */
+    __u64 sender_sock; /**< Its address. */
     __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
     __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
     __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
