@@ -18,7 +18,8 @@
 static struct worker _worker;
 static struct conf _conf;
 static struct runtime _runtime = {.conf = &_conf};
-static struct rt_listener _rt_listener;
+static struct conf_listener _conf_listener;
+static struct rt_listener _rt_listener = {.conf = &_conf_listener};
 static struct worker_listener _listener;
 static struct node *_nodes[NODES];
 static size_t _n_nodes;
