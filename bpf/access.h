@@ -277,6 +277,14 @@ static __always_inline int is_locked(__u64 address, __u64 cookie)
     return (owned || spinning) && cookie_of(address) == cookie;
 }
 
+/** The answer to what was redirected to the connection last has come: most likely its sender has left the
+ * send(), and when it is at work with something else later need not be waited for. */
+static __always_inline void forget_pusher(struct slot *s)
+{
+    if (s->pusher && !is_locked(s->pusher, s->pusher_cookie))
+        s->pusher = 0;
+}
+
 /** Whether nothing is on its way past TCP into the queue of a socket, from the one (`pusher`; 0: none) that
  * has redirected into it last. That one's lock is held from before its program until the kernel has taken a
  * reference to the target, which is kept until what was redirected is there (net/core/skmsg.c,

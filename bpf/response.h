@@ -194,6 +194,7 @@ static __always_inline int sent_more(CTX *ctx, const struct slot *s)
 static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d)
 {
     int more = sent_more(ctx, s);
+    forget_pusher(s);
     s->responding = 0;
     uncount(s);
     if (more)
