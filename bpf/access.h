@@ -216,6 +216,7 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
     bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
     bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
+    bpf_core_read(&v->rcvbuf, sizeof(v->rcvbuf), &sk->sk_rcvbuf);
     bpf_core_read(&unread, sizeof(unread), &sk->sk_backlog.rmem_alloc.counter);
     bpf_core_read(&state, sizeof(state), &sk->__sk_common.skc_state);
     v->room = most > queued ? most - queued : 0;
@@ -358,9 +359,13 @@ static __always_inline int settled(const struct slot *by, struct slot *s, const 
 static __always_inline int target_full(struct slot *t, const struct socket_view *v, __u32 len, __u32 limit)
 {
     if (is_local(t)) {
+        /* TCP throws away what it brings to a socket whose queues hold more than its receive buffer, and
+         * sends it again later and later: so what comes by TCP when the path has given way must find room
+         * soon. */
+        __u32 most = limit < v->rcvbuf ? limit : v->rcvbuf;
         if (!v->unread)
             t->pushes = 0;
-        return v->unread && (v->unread + len > limit || t->pushes > limit / PUSH_BYTES);
+        return v->unread && (v->unread + len > most || t->pushes > limit / PUSH_BYTES);
     }
     if (IS_MSG && v->room / 2 < len + SEND_ROOM)
         return 1; /* A sender that does not wait would be told to, and nobody wakes it. */
