@@ -155,8 +155,7 @@ struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
     __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
-    __u32 room;      /**< What the send queue takes before a sender has to wait, */
-    __u32 segment;   /**< in segments of that many bytes or more. */
+    __u32 room;      /**< What the send queue takes before a sender has to wait. */
     __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
     __u32 state;
     __u32 urgent; /**< Not 0 while urgent data is around. */
@@ -194,6 +193,14 @@ static __always_inline __u32 waiting_skbs(const struct sock *sk)
     return n;
 }
 
+static __always_inline __u64 cookie_of(__u64 address)
+{
+    const struct tcp_sock *tp = (void *)address;
+    __u64 cookie = 0;
+    bpf_core_read(&cookie, sizeof(cookie), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter);
+    return cookie;
+}
+
 /** Looks at a socket by its address: SK_MSG programs can look none up. What is there may be another one by
  * now, which the cookie tells, read last. A function of its own for the verifier.
  * @return 0, or -1 if it is not the one with that cookie. */
@@ -202,13 +209,11 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     const struct tcp_sock *tp = (void *)address;
     const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
     int queued = 0, most = 0, unread = 0;
-    __u64 found = 0;
     __u8 state = 0;
     if (!v || !address)
         return -1;
     bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
     bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
-    bpf_core_read(&v->segment, sizeof(v->segment), &tp->mss_cache);
     bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
     bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
     bpf_core_read(&unread, sizeof(unread), &sk->sk_backlog.rmem_alloc.counter);
@@ -217,69 +222,88 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
     v->unread = unread + waiting_skbs(sk) * SLICE_MAX;
     v->state = state;
     v->urgent = 0;
-    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
-    return found == cookie ? 0 : -1;
+    return cookie_of(address) == cookie ? 0 : -1;
 }
 
-/** Whether a socket's lock is held: somebody is in a send() there, or its programs run. */
-static __always_inline int at_work_on(__u64 address, __u64 cookie)
+#define IS_ARMED(timer)                                                                                      \
+    ({                                                                                                       \
+        void *_pending = NULL;                                                                               \
+        bpf_core_read(&_pending, sizeof(_pending), &(timer).entry.pprev);                                    \
+        _pending != NULL;                                                                                    \
+    })
+
+/** timer_refs() where the timers have other names. Not inlined: what a kernel does not have must not be
+ * looked at before it is asked whether it has it. */
+static __attribute__((noinline)) int renamed_timer_refs(__u64 address)
 {
-    const struct sock *sk = (void *)address;
-    __u64 found = 0;
-    __u32 spins = 0;
-    int owned = 0;
-    bpf_core_read(&spins, sizeof(spins), &sk->sk_lock.slock);
-    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
-    if (!spins && !owned)
-        return 0;
-    bpf_core_read(&found, sizeof(found), &sk->__sk_common.skc_cookie.counter);
-    return found == cookie;
+    const struct sock___renamed *sk = (void *)address;
+    const struct inet_connection_sock___renamed *icsk = (void *)address;
+    return IS_ARMED(sk->tcp_retransmit_timer) + IS_ARMED(icsk->icsk_keepalive_timer);
 }
 
-/** Whether nothing is on its way into a socket's queue past TCP. Who redirects into it holds the lock of the
- * socket where that began until he holds a reference to this one (net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict())
- * or has put something into its waiting skbs; and the reference until it is there. Timers hold references too
- * (sk_reset_timer()). A function of its own for the verifier. */
-__attribute__((noinline)) int quiet(__u64 address, __u64 from_sock, __u64 from)
+static __attribute__((noinline)) int usual_timer_refs(__u64 address)
+{
+    const struct inet_connection_sock *icsk = (void *)address;
+    return IS_ARMED(icsk->icsk_retransmit_timer) + IS_ARMED(icsk->icsk_inet.sk.sk_timer);
+}
+
+/** References that the socket's timers hold (sk_reset_timer()). */
+static __always_inline int timer_refs(const struct tcp_sock *tp)
+{
+    const struct inet_connection_sock *icsk = &tp->inet_conn;
+    int n = IS_ARMED(icsk->icsk_delack_timer);
+    return n + (bpf_core_field_exists(icsk->icsk_retransmit_timer) ? usual_timer_refs((__u64)icsk)
+                                                                   : renamed_timer_refs((__u64)icsk));
+}
+
+static __always_inline int refs_of(const struct tcp_sock *tp)
+{
+    int refs = 0;
+    bpf_core_read(&refs, sizeof(refs),
+                  (const void *)&tp->inet_conn.icsk_inet.sk.__sk_common.skc_refcnt.refs.counter);
+    return refs;
+}
+
+/** Whether somebody is at work with a socket, if it is still there: a program that it runs has not ended
+ * before. */
+static __always_inline int is_locked(__u64 address, __u64 cookie)
 {
     const struct tcp_sock *tp = (void *)address;
     const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-    void *keep = NULL, *again = NULL, *ack = NULL;
-    int refs = 0;
-    if (from_sock && at_work_on(from_sock, from))
-        return 0;
-    bpf_core_read(&refs, sizeof(refs), &sk->__sk_common.skc_refcnt.refs.counter);
-    bpf_core_read(&keep, sizeof(keep), &sk->sk_timer.entry.pprev);
-    bpf_core_read(&again, sizeof(again), &tp->inet_conn.icsk_retransmit_timer.entry.pprev);
-    bpf_core_read(&ack, sizeof(ack), &tp->inet_conn.icsk_delack_timer.entry.pprev);
-    return refs == (int)(app_refs + !!keep + !!again + !!ack) && !waiting_skbs(sk);
+    __u32 spinning = 0;
+    int owned = 0;
+    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
+    bpf_core_read(&spinning, sizeof(spinning), &sk->sk_lock.slock);
+    return (owned || spinning) && cookie_of(address) == cookie;
 }
 
-/** The same of the application's socket that belongs to a connection, for programs that run for the socket
- * with the cookie `self`: what that has redirected before has left it. */
-static __always_inline int app_quiet(const struct slot *s, __u64 self)
+/** The answer to what was redirected to the connection last has come: most likely its sender has left the
+ * send(), and when it is at work with something else later need not be waited for. */
+static __always_inline void forget_pusher(struct slot *s)
 {
-    return quiet(s->app_sock, s->from == self ? 0 : s->from_sock, s->from);
+    if (s->pusher && !is_locked(s->pusher, s->pusher_cookie))
+        s->pusher = 0;
+}
+
+/** Whether nothing is on its way past TCP into the queue of a socket, from the one (`pusher`; 0: none) that
+ * has redirected into it last. That one's lock is held from before its program until the kernel has taken a
+ * reference to the target, which is kept until what was redirected is there (net/core/skmsg.c,
+ * sk_psock_msg_verdict(); net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()). A function of its own for the
+ * verifier. */
+__attribute__((noinline)) int quiet(__u64 address, __u64 pusher, __u64 cookie)
+{
+    const struct tcp_sock *tp = (void *)address;
+    if (pusher && is_locked(pusher, cookie))
+        return 0;
+    int refs = refs_of(tp);
+    return refs == (int)app_refs + timer_refs(tp) && !waiting_skbs(&tp->inet_conn.icsk_inet.sk) &&
+           refs == refs_of(tp);
 }
 
 /** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
 static __always_inline int is_local(const struct slot *s)
 {
     return s->app != 0;
-}
-
-/** The answer to what was redirected last has come. So the sender has most likely left his send(), and need
- * not be looked at again when he is at work with something else. */
-static __always_inline void from_forget(struct slot *s)
-{
-    if (s->from_sock && !at_work_on(s->from_sock, s->from))
-        s->from_sock = 0;
-}
-
-/** Cookie of the socket for which the programs of a connection run. */
-static __always_inline __u64 own_cookie(const struct slot *s)
-{
-    return IS_MSG ? s->app : s->cookie;
 }
 
 /** The socket that gets what is redirected to the connection: the application's, or the daemon's own, which
@@ -309,13 +333,20 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
     return 0;
 }
 
-/** Whether everything that was redirected to the connection is in its socket's queue. Where that sends it on,
- * the first look after userspace has written takes TCP's word for it: userspace hands a connection
- * over only when its own bytes are there. */
-static __always_inline int settled(struct slot *s, const struct socket_view *v, __u64 self)
+/** Address of the socket whose program runs for the connection. */
+static __always_inline __u64 socket_of(const struct slot *s)
+{
+    return s->app ? s->app_sock : s->sock;
+}
+
+/** Whether everything that was redirected to the connection is in its socket's queue. The program that asks
+ * runs for `by`, and has redirected nothing that is still under way itself. Where that sends it on, the first
+ * look after userspace has written takes TCP's word for it: userspace hands a connection over only when its
+ * own bytes are there. */
+static __always_inline int settled(const struct slot *by, struct slot *s, const struct socket_view *v)
 {
     if (is_local(s))
-        return app_quiet(s, self);
+        return quiet(s->app_sock, s->pusher == socket_of(by) ? 0 : s->pusher, s->pusher_cookie);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
@@ -331,16 +362,28 @@ static __always_inline int target_full(struct slot *t, const struct socket_view 
             t->pushes = 0;
         return v->unread && (v->unread + len > limit || t->pushes > limit / PUSH_BYTES);
     }
-    if (IS_MSG && v->room < len + SEND_ROOM + len / v->segment * SEND_SEGMENT)
-        return 1; /* Its sender would wait, and nobody wakes it; one that does not would be cut short. */
+    if (IS_MSG && v->room / 2 < len + SEND_ROOM)
+        return 1; /* A sender that does not wait would be told to, and nobody wakes it. */
     return t->tx_seq - v->write_seq > limit;
 }
-
-#ifdef SKEIN_MSG
 
 /** Looks at a socket before it is taken for one that somebody redirects into; on another CPU that may be
  * about to end. */
 #define QUIET_LOOKS 128
+
+/** settled(), after a few looks at an application's. */
+static __always_inline int settled_soon(const struct slot *by, struct slot *s, const struct socket_view *v)
+{
+    if (!is_local(s))
+        return settled(by, s, v);
+    for (int i = 0; i < QUIET_LOOKS; i++) {
+        if (settled(by, s, v))
+            return 1;
+    }
+    return 0;
+}
+
+#ifdef SKEIN_MSG
 
 /** A client's own socket, in its send(): whether it has read everything that came by TCP, has nothing under
  * way by TCP, and nobody redirects into it. TCP is asked once: afterwards nothing goes by TCP. */
@@ -359,7 +402,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
     if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
         return 0;
     for (int i = 0; i < QUIET_LOOKS; i++) {
-        if (app_quiet(s, s->app))
+        if (quiet(s->app_sock, s->pusher, s->pusher_cookie))
             return 1;
     }
     return 0;
@@ -371,7 +414,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
 static __always_inline int own_settled(CTX *ctx, struct slot *s)
 {
     struct socket_view v;
-    return !view_own(ctx, &v) && settled(s, &v, s->cookie);
+    return !view_own(ctx, &v) && settled(s, s, &v);
 }
 
 #endif

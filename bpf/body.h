@@ -23,7 +23,7 @@ static __always_inline __u32 at_most(__u32 avail, __u64 len)
 static __always_inline int pass_on(CTX *ctx, struct slot *s, __u32 avail)
 {
     struct socket_view v;
-    if (IS_MSG || s->passed <= UNACCOUNTED_MAX || view_own(ctx, &v) || settled(s, &v, s->cookie) ||
+    if (IS_MSG || s->passed <= UNACCOUNTED_MAX || view_own(ctx, &v) || settled(s, s, &v) ||
         s->passed <= UNACCOUNTED_MAX + (__u64)v.rcvbuf)
         return at_most(avail, avail);
     abandon(s);

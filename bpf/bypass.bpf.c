@@ -43,12 +43,13 @@ int skein_msg(struct sk_msg_md *ctx)
      * SK_PASS means that until the end of a send(), and it is counted already. */
     if (redirected_before(ctx))
         return SK_PASS;
-    if (e && ctx->data == ctx->data_end && !e->sent)
-        e->splice = 1; /* Its first bytes are pages: it forwards them from elsewhere. */
-    if (e)
-        e->sent = 1;
     if (!s || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
         return SK_PASS;
+    if (s->app != e->cookie) {
+        /* The slot's generation has gone round since this socket was tied to it. */
+        owner_leave(s);
+        return SK_PASS;
+    }
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, 0, ctx->size);
     else

@@ -74,18 +74,20 @@ struct sock_common {
         __u64 counter;
     } skc_cookie;
     struct sock *skc_listener;
+    unsigned long skc_flags;
 } CORE;
 
-struct spinlock {
-    __u32 word;
-} CORE;
+/* What a caller in a system call and one in a softirq hold. */
+typedef struct {
+    struct {
+        __u32 word; /* 0 while it is free. */
+    } slock;
+    int owned;
+} CORE socket_lock_t;
 
 struct sock {
     struct sock_common __sk_common;
-    struct {
-        struct spinlock slock;
-        int owned;
-    } sk_lock;
+    socket_lock_t sk_lock;
     struct {
         atomic_t rmem_alloc;
     } sk_backlog;
@@ -151,12 +153,20 @@ struct inet_connection_sock {
     struct timer_list icsk_delack_timer;
 } CORE;
 
+/* After 6.18 the timers have other names. */
+struct sock___renamed {
+    struct timer_list tcp_retransmit_timer;
+} CORE;
+
+struct inet_connection_sock___renamed {
+    struct timer_list icsk_keepalive_timer;
+} CORE;
+
 struct tcp_sock {
     struct inet_connection_sock inet_conn;
     __u32 write_seq;
     __u32 copied_seq;
     __u32 rcv_nxt;
-    __u32 mss_cache;
     __u16 urg_data;
     __u8 is_mptcp;
 } CORE;
@@ -166,3 +176,6 @@ struct tcp_sock {
 #define TCP_STATE_FIN_WAIT2   5
 #define TCP_STATE_CLOSE       7
 #define TCP_STATE_CLOSE_WAIT  8
+
+/* enum sock_flags: the application has closed it. */
+#define SOCK_FLAG_DEAD (1UL << 0)

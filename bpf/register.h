@@ -150,9 +150,15 @@ static __always_inline int is_excepted(struct tcp_sock *tp)
 static __always_inline __u64 register_app(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct tcp_sock *tp)
 {
     __u64 cookie = bpf_get_socket_cookie(ctx);
-    if ((bpf_core_field_exists(tp->is_mptcp) && tp->is_mptcp) || is_excepted(tp) ||
-        !bpf_sk_storage_get(&ends, sk, 0, BPF_SK_STORAGE_GET_F_CREATE))
+    struct bypass_end *e;
+    if ((bpf_core_field_exists(tp->is_mptcp) && tp->is_mptcp) || is_excepted(tp))
         return 0;
+    e = bpf_sk_storage_get(&ends, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+    if (!e)
+        return 0;
+    /* A socket may have been connected before. */
+    e->ref = 0;
+    e->cookie = cookie;
     if (bpf_sock_hash_update(ctx, &apps, &cookie, BPF_NOEXIST)) {
         bpf_sk_storage_delete(&ends, sk);
         return 0;
@@ -229,14 +235,12 @@ struct end_view {
 static __always_inline int view_end(__u64 address, __u64 cookie, struct end_view *v)
 {
     const struct tcp_sock *tp = (void *)address;
-    __u64 found = 0;
     __u8 state = 0;
     bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
     bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
     bpf_core_read(&v->copied_seq, sizeof(v->copied_seq), &tp->copied_seq);
     bpf_core_read(&state, sizeof(state), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
-    bpf_core_read(&found, sizeof(found), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter);
-    return found == cookie && state == TCP_STATE_ESTABLISHED ? 0 : -1;
+    return cookie_of(address) == cookie && state == TCP_STATE_ESTABLISHED ? 0 : -1;
 }
 
 /** Ties a registered socket, of which a reference is held, to the slot. @return enum bypass_reason */
@@ -247,8 +251,6 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     const struct sock *sk = (void *)l->app_sock;
     int low_water = 0;
     bpf_core_read(&low_water, sizeof(low_water), &sk->sk_rcvlowat);
-    if (e->splice)
-        return BYPASS_SPLICE;
     if (low_water > 1)
         return BYPASS_LOW_WATER;
     if (view_end(l->own_sock, ask->own, &own) || view_end(l->app_sock, l->app, &app))
@@ -264,7 +266,12 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     s->app_sock = l->app_sock;
     s->app = l->app;
     *(volatile __u32 *)&e->ref = ask->ref;
-    return BYPASS_OK;
+    /* What it has sent meanwhile was not looked at. */
+    if (!view_end(l->app_sock, l->app, &app) && app.write_seq == own.rcv_nxt)
+        return BYPASS_OK;
+    *(volatile __u32 *)&e->ref = 0;
+    s->app = 0;
+    return BYPASS_BUSY;
 }
 
 /** Ties the application's socket at the other end of a link to a slot. @return enum bypass_reason */

@@ -178,8 +178,8 @@ static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, con
         return pass(s, old, FALLBACK_TARGET_GONE, c);
     if (target_full(u, &v, len, l->buffer))
         return pass(s, old, FALLBACK_UPSTREAM_SLOW, c);
-    count_tx(u, len);
-    if (send_to(ctx, s, u, uref, len) != SK_PASS) {
+    count_tx(s, u, len);
+    if (send_to(ctx, u, uref, len) != SK_PASS) {
         uncount_tx(u, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }
@@ -213,7 +213,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
         return pass(s, old, FALLBACK_INTERNAL, c);
     /* A connection that is not settled although idle is broken, and one whose server has closed its
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
-    if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled(u, &v, own_cookie(s)))
+    if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled_soon(s, u, &v))
         return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len;
     if (IS_MSG && target_full(u, &v, len, len))
@@ -232,10 +232,10 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
     u->responding = 0;
     u->remaining = 0;
     u->expect_seq = v.rcv_nxt;
-    count_tx(u, len);
+    count_tx(s, u, len);
     slice_gone(s);
     __sync_fetch_and_or(&s->owner, lease_bits(uref));
-    if (send_to(ctx, s, u, uref, len) != SK_PASS) {
+    if (send_to(ctx, u, uref, len) != SK_PASS) {
         uncount_tx(u, len);
         s->remaining = 0;
         lease_clear(s);

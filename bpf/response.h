@@ -194,7 +194,7 @@ static __always_inline int sent_more(CTX *ctx, const struct slot *s)
 static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d)
 {
     int more = sent_more(ctx, s);
-    from_forget(s);
+    forget_pusher(s);
     s->responding = 0;
     uncount(s);
     if (more)
@@ -233,8 +233,8 @@ static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref,
         return pass(s, old, FALLBACK_STALE_LEASE, c);
     if (s->slice_kind == SLICE_HEAD && edit_head(ctx, s))
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
-    count_tx(d, len);
-    if (send_to(ctx, s, d, dref, len) != SK_PASS) {
+    count_tx(s, d, len);
+    if (send_to(ctx, d, dref, len) != SK_PASS) {
         uncount_tx(d, len);
         return pass(s, old, FALLBACK_REDIRECT_FAILED, c);
     }

@@ -5,8 +5,10 @@
 
 /** Counts bytes on their way to a connection. Before the redirect, so that whoever waits for
  * the count never sees less than what is under way. */
-static __always_inline void count_tx(struct slot *target, __u32 len)
+static __always_inline void count_tx(const struct slot *by, struct slot *target, __u32 len)
 {
+    target->pusher = socket_of(by);
+    target->pusher_cookie = by->app ? by->app : by->cookie;
     target->redirected += len;
     target->tx_seq += len;
     target->activity++;
@@ -17,17 +19,14 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
 {
     target->redirected -= len;
     target->tx_seq -= len;
+    target->pushes--;
 }
 
-/** Redirects `len` bytes from one connection to another: the slice at hand.
+/** Redirects `len` bytes to a connection: the slice at hand.
  * @return SK_PASS, or SK_DROP if nothing was redirected. */
-static __always_inline int send_to(CTX *ctx, const struct slot *s, struct slot *t, __u32 ref, __u32 len)
+static __always_inline int send_to(CTX *ctx, struct slot *t, __u32 ref, __u32 len)
 {
     __u64 app = t->app;
-    if (app) {
-        t->from_sock = IS_MSG ? s->app_sock : s->sock;
-        t->from = own_cookie(s);
-    }
 #ifdef SKEIN_MSG
     if (app)
         return (int)bpf_msg_redirect_hash(ctx, &apps, &app, BPF_F_INGRESS);

@@ -55,14 +55,16 @@ int skein_verdict(struct __sk_buff *ctx)
     return request_verdict(ctx, s, ref, owner);
 }
 
-/** The same of an application's socket: the slot looks settled when nothing is on its way there. */
+/** The same of an application's socket: whether nothing is on its way there. */
 static __always_inline int inspect_app(struct slot *s)
 {
+    const struct tcp_sock *tp = (void *)s->app_sock;
+    unsigned long flags = 0;
     struct socket_view v;
-    if (peek(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE)
+    bpf_core_read(&flags, sizeof(flags), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags);
+    if (peek(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE || (flags & SOCK_FLAG_DEAD))
         return INSPECT_GONE;
-    s->tx_valid = 1;
-    s->write_seq = s->tx_seq + !app_quiet(s, 0);
+    s->quiet = (__u8)quiet(s->app_sock, s->pusher, s->pusher_cookie);
     return INSPECT_OK;
 }
 

@@ -3,8 +3,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -308,7 +306,8 @@ uint64_t slot_wait(struct slot *s)
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (!start.tv_sec)
             start = now;
-        if (now.tv_sec - start.tv_sec > 1) {
+        /* One that runs in an application's system call may have lost its CPU. */
+        if (now.tv_sec - start.tv_sec > 1 && !s->app) {
             log_error("a program does not give its connection up");
             __atomic_fetch_and(&s->owner, ~OWNER_BUSY, __ATOMIC_ACQ_REL);
         }
@@ -350,11 +349,7 @@ int kernel_insert(struct kpath *k, uint32_t slot, int fd)
 {
     uint64_t cookie = kernel_cookie(fd), value = (uint64_t)fd;
     uint32_t ref = slot_ref(slot, k->gens[slot]);
-    int no_limit = -1;
     char byte;
-    /* Beside the send queue's size, which programs see, net.ipv4.tcp_notsent_lowat would limit what may be
-     * redirected there. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &no_limit, sizeof(no_limit));
     k->slots[slot].cookie = cookie;
     if (bpf_map_update_elem(k->cookies_fd, &cookie, &ref, BPF_ANY))
         return -errno;

@@ -97,7 +97,7 @@ int kernel_inspect(struct kpath *k, uint32_t slot);
 /** After kernel_inspect(): whether everything redirected into the socket is in TCP's queue. */
 static inline bool slot_settled(const struct slot *s)
 {
-    return !s->tx_valid || s->tx_seq == s->write_seq;
+    return s->app ? s->quiet : !s->tx_valid || s->tx_seq == s->write_seq;
 }
 
 /** Prepares a slot's memory for a connection that the kernel path owns. @return its ref. */

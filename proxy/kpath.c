@@ -1,7 +1,10 @@
 #include "kpath.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "bypass.h"
 #include "kernel_internal.h"
@@ -60,9 +63,19 @@ static enum bypass_reason _bypass(struct conn *c)
     if (r == BYPASS_OK)
         r = bypass_bind(k, c->slot, c->cookie);
     c->local = r == BYPASS_OK;
+    c->quiet = false;
     c->unread = r == BYPASS_BUSY ? c->unread + 1 : 0;
     stat_add(&stats->bypass[c->upstream][r], 1);
     return r;
+}
+
+/* SK_MSG programs send into the daemon's own socket too: they find it by its address, and send only what it
+ * takes at once, for which the room in its send queue alone has to count. */
+static void _share_socket(struct conn *c)
+{
+    uint32_t no_limit = UINT32_MAX;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &no_limit, sizeof(no_limit));
+    kernel_inspect(c->worker->kpath->k, c->slot);
 }
 
 /* Gives the connection to the programs: past TCP if its other end is an application of this host, otherwise
@@ -76,12 +89,12 @@ static int _insert(struct conn *c)
     c->cookie = kernel_cookie(c->fd);
     enum bypass_reason why = _bypass(c);
     int r = 0;
-    if (why == BYPASS_BUSY && c->unread < UNREAD_MAX)
+    if (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote))
         r = -EAGAIN;
     else if (why != BYPASS_OK)
         r = k->remote ? kernel_insert(k, c->slot, c->fd) : -EOPNOTSUPP;
     if (!r && !c->local && k->bypass)
-        kernel_inspect(k, c->slot); /* Shows its address to SK_MSG programs. */
+        _share_socket(c);
     if (r) {
         c->kernel = false;
         kernel_forget(k, c->slot, c->cookie);

@@ -151,7 +151,10 @@ static bool _try_leave_local(struct conn *c)
     int r = kernel_inspect(c->worker->kpath->k, c->slot);
     if (r && r != -ENOENT)
         return false;
-    if (!r && !slot_settled(kpath_slot(c)))
+    /* Twice: a timer that is being set looks for a moment as though it held a reference that it does not. */
+    bool quiet = r || slot_settled(kpath_slot(c)), before = c->quiet;
+    c->quiet = quiet;
+    if (!quiet || (!r && !before))
         return false;
     kpath_free_slot(c);
     bool idle = c->upstream && c->ops->idle(c);

@@ -44,9 +44,9 @@ struct bypass_note {
 
 /** In the application's socket (BPF_MAP_TYPE_SK_STORAGE). */
 struct bypass_end {
-    __u32 ref;   /**< slot_ref() of the connection whose other end this is; 0: none. */
-    __u8 sent;   /**< It has sent something. */
-    __u8 splice; /**< By splice(), at first: then it may read so too, and would not see what came past TCP. */
+    __u64 cookie; /**< Of the socket itself: a slot that `ref` names may be another connection's by now. */
+    __u32 ref;    /**< slot_ref() of the connection whose other end this is; 0: none. */
+    __u32 _pad;
 };
 
 /** What the daemon asks skein_bind, at the beginning of the "packet". */
@@ -62,7 +62,6 @@ enum bypass_reason {
     BYPASS_REMOTE,    /**< Nobody on this host was seen at its other end. */
     BYPASS_GONE,      /**< The other end is closing, or not in the map (any more). */
     BYPASS_BUSY,      /**< Something is still under way by TCP, or was not read. */
-    BYPASS_SPLICE,    /**< The application forwards by splice(). */
     BYPASS_LOW_WATER, /**< The application has set SO_RCVLOWAT. */
     BYPASS_EXCEPTED,  /**< By the configuration: listener or cluster. */
     BYPASS_OFF,       /**< The path is off. */

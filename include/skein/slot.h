@@ -79,10 +79,9 @@
 #define HELD_PIECES_MAX 32
 
 /** What a piece in an application's queue takes besides its bytes, for the limit on a slow reader; and room
- * that a send queue must have besides what is sent, at all and for each segment of it. */
-#define PUSH_BYTES   1024
-#define SEND_ROOM    4096
-#define SEND_SEGMENT 2048
+ * that a send queue must have besides what is sent. */
+#define PUSH_BYTES 1024
+#define SEND_ROOM  4096
 
 /** Requests that a client pipelined and that go on together, as one slice. */
 #define RUN_MAX 32
@@ -208,15 +207,16 @@ struct slot {
     __u64 app __attribute__((aligned(64))); /**< Cookie of the application's socket; 0: none, the socket is in
                                                the SOCKMAP. */
     __u64 app_sock;                         /**< Its address in the kernel. */
-    __u64 sock;    /**< Address of the connection's own socket, for programs that can look none up. */
+    __u64 sock;          /**< Address of the connection's own socket, for programs that can look none up. */
+    __u64 pusher;        /**< The socket that redirected to the application last: its address (0: none has) */
+    __u64 pusher_cookie; /**< and cookie. */
     __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
     __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
-    __u64 from_sock; /**< Address of the socket where the last redirect to the application began, */
-    __u64 from;      /**< and its cookie. */
-    __u32 pushes;    /**< Pieces redirected since its queue was last seen empty. */
-    __u8 clean;      /**< Downstream: it was seen to be there. */
-    __u8 replies;    /**< Upstream: responses in the slice that was cut last. */
-    __u8 framed;     /**< The window begins with the head that `head` describes, which says all of it. */
+    __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
+    __u8 clean;    /**< Downstream: it was seen to be there. */
+    __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
+    __u8 framed;   /**< The window begins with the head that `head` describes, which says all of it. */
+    __u8 quiet;    /**< skein_inspect: nothing is on its way to the application past TCP. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */

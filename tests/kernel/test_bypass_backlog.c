@@ -221,23 +221,6 @@ static void test_remote_small_queue(void **state)
     _check_remote_all(*state, true, 16384, 4096);
 }
 
-/* What may wait unsent in a socket may be limited apart from its queue (net.ipv4.tcp_notsent_lowat). */
-static void test_remote_notsent(void **state)
-{
-    struct bench *b = *state;
-    struct stream st;
-    int low = 4096;
-    struct wire *up = bench_pair(b, true, 1 << 20, 4096), *down = bypass_down(b);
-    assert_int_equal(setsockopt(up->near, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof(low)), 0);
-    bench_insert(b, up);
-    assert_int_equal(kernel_inspect(b->k, up->slot), 0);
-    bench_buffer(b, 1U << 30);
-    _begin(&st, down->far, true);
-    _fill(b, &st, down, 65536);
-    await(bench_drained(b, up));
-    _check_split(b, &st, down, up);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,7 +235,6 @@ int main(void)
         BENCH_TEST(test_remote_client),
         BENCH_TEST(test_remote_small_window),
         BENCH_TEST(test_remote_small_queue),
-        BENCH_TEST(test_remote_notsent),
     };
     return BYPASS_MAIN("bypass_backlog", tests);
 }

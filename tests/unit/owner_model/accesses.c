@@ -20,8 +20,8 @@ bool points_grew;
     X(expect_seq) X(heads) X(run) X(responding) X(early) X(aborted) X(total) X(remaining_next) \
     X(cookie) X(slice_len) X(held) X(source) X(cluster) X(picked) X(window_len) X(pool) \
     X(pool_index) X(protocol) X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) \
-    X(stop) X(pieces) X(app) X(app_sock) X(sock) X(app_snd) X(app_rcv) X(pushes) X(clean) \
-    X(replies) X(framed) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
+    X(stop) X(pieces) X(app) X(app_sock) X(sock) X(pusher) X(pusher_cookie) X(app_snd) X(app_rcv) X(pushes) X(clean) \
+    X(replies) X(framed) X(quiet) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
     X(rcv_nxt) X(stopped) X(head) X(scan) X(line) X(window)
 /* clang-format on */
 

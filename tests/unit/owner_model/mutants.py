@@ -34,7 +34,7 @@ MUTANTS = [
     ("leave_unsettled", "proxy/leave.c", "no lost byte", "a connection is taken twice",
      [("return slot_settled(s);", "return true;"), ("!slot_settled(s) || !_copy_passed(c)", "!_copy_passed(c)")]),
     ("count_after_the_redirect", "bpf/response.h", "no deadlock", "redirects fail",
-     [("    count_tx(d, len);\n", ""), ("    s->expect_seq += len;\n", "    s->expect_seq += len;\n    count_tx(d, len);\n")]),
+     [("    count_tx(s, d, len);\n", ""), ("    s->expect_seq += len;\n", "    s->expect_seq += len;\n    count_tx(s, d, len);\n")]),
     ("busy_is_ignored", "proxy/kernel.c", "no lost return", "a connection is taken twice", [("if (!(w & OWNER_BUSY))", "if (1)")]),
     ("lease_after_the_redirect", "bpf/request.h", "no delivery to a dead generation", "a connection is taken twice",
      [("    __sync_fetch_and_or(&s->owner, lease_bits(uref));\n", ""),
