@@ -91,6 +91,7 @@ struct conn {
                          * read nor written to. */
     bool leave_listed : 1;
     bool local : 1;    /**< It has a slot, and an application of this host is at its other end, past TCP. */
+    bool remote : 1;   /**< The other end was found not to be on this host, or is excepted. */
     bool quiet : 1;    /**< Nothing was on its way to that when it was last looked at, while leaving. */
     bool excepted : 1; /**< Never so, by the configuration. */
     bool held : 1;     /**< strparser held a part of a message when the slot was last looked at. */

@@ -148,7 +148,8 @@ static int _load(struct kpath *k, char *why, size_t why_len)
 {
     k->conns = calloc(k->n_slots, sizeof(*k->conns));
     k->gens = calloc(k->n_slots, sizeof(*k->gens));
-    if (!k->conns || !k->gens)
+    k->remote_endpoint = calloc(k->n_endpoints, sizeof(*k->remote_endpoint));
+    if (!k->conns || !k->gens || !k->remote_endpoint)
         return _fail(-ENOMEM, why, why_len, "kernel path");
     k->skel = skein_bpf__open();
     if (!k->skel)
@@ -283,6 +284,7 @@ void kernel_close(struct kpath **kp)
     _free_published(&k->published[1]);
     free(k->conns);
     free(k->gens);
+    free(k->remote_endpoint);
     free(k);
 }
 

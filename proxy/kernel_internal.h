@@ -61,8 +61,9 @@ struct kpath {
     struct conn **conns; /**< By slot; an entry is used by its slot's worker only. */
     uint32_t *gens;      /**< By slot: generation to use next. */
     atomic_uint in_use;
-    bool remote;     /**< Connections to other hosts take the kernel path. */
-    uint32_t unsafe; /**< Bits by enum probe_guard: what the self-test has switched off. */
+    bool *remote_endpoint; /**< By endpoint id: its connections end on another host, as far as is known. */
+    bool remote;           /**< Connections to other hosts take the kernel path. */
+    uint32_t unsafe;       /**< Bits by enum probe_guard: what the self-test has switched off. */
     int socks_fd;
     int cookies_fd;
 };

@@ -62,6 +62,9 @@ static enum bypass_reason _bypass(struct conn *c)
     enum bypass_reason r = !k->bypass ? BYPASS_OFF : c->excepted ? BYPASS_EXCEPTED : BYPASS_OK;
     if (r == BYPASS_OK)
         r = bypass_bind(k, c->slot, c->cookie);
+    c->remote = r == BYPASS_REMOTE || r == BYPASS_EXCEPTED || r == BYPASS_OFF;
+    if (c->upstream)
+        k->remote_endpoint[c->endpoint] = c->remote;
     c->local = r == BYPASS_OK;
     c->quiet = false;
     c->unread = r == BYPASS_BUSY ? c->unread + 1 : 0;
@@ -81,7 +84,7 @@ static void _share_socket(struct conn *c)
 /* Gives the connection to the programs: past TCP if its other end is an application of this host, otherwise
  * by putting it into the maps. From then on the programs see its bytes. One that may be bypassed soon is not
  * put into the maps, where it would stay. */
-static int _insert(struct conn *c)
+static int _insert(struct conn *c, bool local_only)
 {
     struct kpath *k = c->worker->kpath->k;
     leave_undo_room(c);
@@ -89,7 +92,7 @@ static int _insert(struct conn *c)
     c->cookie = kernel_cookie(c->fd);
     enum bypass_reason why = _bypass(c);
     int r = 0;
-    if (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote))
+    if (why != BYPASS_OK && (local_only || (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote))))
         r = -EAGAIN;
     else if (why != BYPASS_OK)
         r = k->remote ? kernel_insert(k, c->slot, c->fd) : -EOPNOTSUPP;
@@ -129,7 +132,7 @@ static bool _may_promote(const struct conn *c)
            _trusted(c);
 }
 
-void kpath_promote(struct conn *c)
+static void _promote(struct conn *c, bool local_only)
 {
     if (!_may_promote(c))
         return;
@@ -144,13 +147,32 @@ void kpath_promote(struct conn *c)
     s->protocol = c->ops->protocol;
     s->pool = c->worker->id;
     s->source = c->ops->source ? c->ops->source(c) : 0;
-    int r = _insert(c);
+    int r = _insert(c, local_only);
     if (r) {
         c->kernel_refused = r != -EAGAIN;
         return;
     }
     struct listener_stats *stats = &c->worker->stats.listeners[c->listener_id];
     stat_add(c->promotions++ ? &stats->returned : &stats->promoted, 1);
+}
+
+void kpath_promote(struct conn *c)
+{
+    _promote(c, false);
+}
+
+bool kpath_promote_local(struct conn *c)
+{
+    if (!c->worker->kpath || !c->worker->kpath->k->bypass || c->remote)
+        return false;
+    _promote(c, true);
+    return c->kernel;
+}
+
+bool kpath_is_remote(struct worker *w, uint32_t endpoint)
+{
+    const struct kpath *k = w->kpath ? w->kpath->k : NULL;
+    return k && endpoint < k->n_endpoints && k->remote_endpoint[endpoint];
 }
 
 /* Whether the programs ended the stay for what they met in it, as they will again. That a peer is slow now
@@ -257,7 +279,7 @@ bool kpath_donate(struct conn *c)
         return false;
     }
     s->pool_index = c->pool_index;
-    if (!_insert(c)) {
+    if (!_insert(c, false)) {
         _pool_put(c);
         return true;
     }

@@ -27,8 +27,15 @@ void kpath_worker_free(struct worker *w);
  * connection. Until it has left the maps the connection is `leaving`. */
 void kpath_wake(struct conn *c);
 
-/** Offers an idle downstream connection to the kernel path, between messages. */
+/** Offers an idle downstream connection to the programs, between messages: to the bypass path if its client
+ * is on this host, otherwise to the kernel path. */
 void kpath_promote(struct conn *c);
+
+/** The same for the bypass path alone. @return Whether it took the connection. */
+bool kpath_promote_local(struct conn *c);
+
+/** Whether an endpoint's connections were found to end on another host. */
+bool kpath_is_remote(struct worker *w, uint32_t endpoint);
 
 /** An upstream socket is about to be connected: a server of this host may be reached past TCP then, unless it
  * is `excepted`. */

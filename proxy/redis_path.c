@@ -5,7 +5,8 @@
  * commands of many clients to a shard at once, which then reads many per system call: with more
  * than a few busy clients, or with pipelines, that is worth more (docs/architecture.md has the
  * measurement). So with `kernel: auto` a client is given to the kernel path only while few are
- * busy, and taken back when that changes.
+ * busy, and taken back when that changes. A client of this host whose shards are on it too takes the bypass
+ * path.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ static uint32_t _busy_in_kernel(struct worker *w)
     struct conn *c;
     uint32_t n = 0;
     TAILQ_FOREACH (c, &w->conns, link) {
-        if (!c->kernel || c->upstream || !redis_is_client(c))
+        if (!c->kernel || c->local || c->upstream || !redis_is_client(c))
             continue;
         struct redis_client *cl = redis_client_of(c);
         uint32_t activity = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
@@ -58,7 +59,7 @@ static void _take_all(struct worker *w)
     struct conn *c, *next;
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
-        if (c->kernel && !c->upstream && redis_is_client(c))
+        if (c->kernel && !c->local && !c->upstream && redis_is_client(c))
             kpath_wake(c);
         if (next && next->dead)
             next = TAILQ_FIRST(&w->conns); /* It ended with this one, and is in another list now. */
@@ -123,15 +124,28 @@ static bool _worthwhile(struct redis_client *cl)
     return false;
 }
 
+/* Whether no shard is known to be on another host. Past TCP a client and its shards cost each other less than
+ * multiplexing saves, with any number of clients, and with pipelines. */
+static bool _all_local(struct redis_client *cl)
+{
+    const struct rt_cluster *cluster = redis_cluster(cl);
+    for (size_t i = 0; i < cluster->conf->n_endpoints; i++) {
+        if (kpath_is_remote(cl->c.worker, cluster->endpoints[i].id))
+            return false;
+    }
+    return true;
+}
+
 void redis_path_promote(struct redis_client *cl)
 {
     struct conn *c = &cl->c;
     if (!c->worker->kpath || !c->listener || c->listener->rt->kernel_id == UINT32_MAX || c->pumping)
         return;
-    if (c->worker->runtime->conf->datapath.kernel == CONF_AUTO && !_worthwhile(cl))
-        return;
-    kpath_promote(c);
     cl->activity = 0;
+    if (_all_local(cl) && kpath_promote_local(c))
+        return;
+    if (c->worker->runtime->conf->datapath.kernel != CONF_AUTO || _worthwhile(cl))
+        kpath_promote(c);
 }
 
 /* Takeover ---------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 static struct conf conf;
 static struct runtime runtime = {.conf = &conf};
 static struct conf_listener conf_listener;
+static bool remote_endpoint[1];
 static struct rt_listener rt_listener = {.runtime = &runtime, .conf = &conf_listener};
 static struct worker_listener worker_listener;
 static struct worker worker = {.runtime = &runtime, .kpath = &world.kw};
@@ -287,6 +288,7 @@ void daemon_init(void)
                              .n_endpoints = 1,
                              .conns = world.conns,
                              .gens = world.gens,
+                             .remote_endpoint = remote_endpoint,
                              .socks_fd = SOCKS_FD,
                              .cookies_fd = COOKIES_FD};
     world.kw.k = &world.k;
