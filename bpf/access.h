@@ -155,7 +155,8 @@ struct socket_view {
     __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
     __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
     __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
-    __u32 room;      /**< What the send queue takes before a sender has to wait. */
+    __u32 room;      /**< What the send queue takes before a sender has to wait, */
+    __u32 segment;   /**< in segments of that many bytes or more. */
     __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
     __u32 state;
     __u32 urgent; /**< Not 0 while urgent data is around. */
@@ -214,6 +215,7 @@ __attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_vi
         return -1;
     bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
     bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
+    bpf_core_read(&v->segment, sizeof(v->segment), &tp->mss_cache);
     bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
     bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
     bpf_core_read(&v->rcvbuf, sizeof(v->rcvbuf), &sk->sk_rcvbuf);
@@ -367,7 +369,8 @@ static __always_inline int target_full(struct slot *t, const struct socket_view 
             t->pushes = 0;
         return v->unread && (v->unread + len > most || t->pushes > limit / PUSH_BYTES);
     }
-    if (IS_MSG && v->room / 2 < len + SEND_ROOM)
+    /* The peer's window makes segments small, which take more memory than their bytes. */
+    if (IS_MSG && v->room < len + SEND_ROOM + len / v->segment * SEND_SEGMENT)
         return 1; /* A sender that does not wait would be told to, and nobody wakes it. */
     return t->tx_seq - v->write_seq > limit;
 }

@@ -167,6 +167,7 @@ struct tcp_sock {
     __u32 write_seq;
     __u32 copied_seq;
     __u32 rcv_nxt;
+    __u32 mss_cache;
     __u16 urg_data;
     __u8 is_mptcp;
 } CORE;

@@ -57,7 +57,8 @@ struct {
 /* Set by the daemon before loading: cgroups in `excepted`. */
 const volatile __u32 exceptions;
 
-/** Levels of a cgroup's ancestors that are looked at. */
+/** Levels of a cgroup's ancestors that are looked at; deeper ones are left alone where others are excepted.
+ */
 #define CGROUP_LEVELS 16
 
 #define FAMILY_INET6 10
@@ -141,7 +142,7 @@ static __always_inline int is_excepted(struct tcp_sock *tp)
         bpf_core_read(&parent, sizeof(parent), &g->self.parent);
         g = (struct cgroup *)parent;
     }
-    return 0;
+    return g != NULL;
 }
 
 /** Registers an application's socket, before the application can use it.

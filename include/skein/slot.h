@@ -79,9 +79,10 @@
 #define HELD_PIECES_MAX 32
 
 /** What a piece in an application's queue takes besides its bytes, for the limit on a slow reader; and room
- * that a send queue must have besides what is sent. */
-#define PUSH_BYTES 1024
-#define SEND_ROOM  4096
+ * that a send queue must have besides what is sent, at all and for each segment of it. */
+#define PUSH_BYTES   1024
+#define SEND_ROOM    4096
+#define SEND_SEGMENT 2048
 
 /** Requests that a client pipelined and that go on together, as one slice. */
 #define RUN_MAX 32

@@ -16,6 +16,9 @@
 /** As BENCH_MAIN(). */
 int bypass_run(const char *name, const struct CMUnitTest *tests, size_t n);
 
+/** The same with a configuration, which may except something. */
+int bypass_run_with(const char *name, const struct CMUnitTest *tests, size_t n, const struct conf *conf);
+
 #define BYPASS_MAIN(name, tests) bypass_run(name, tests, sizeof(tests) / sizeof((tests)[0]))
 
 /* Connections ------------------------------------------------------------------------- */
@@ -31,6 +34,9 @@ struct bypass_place {
 
 /** A connection with an initialised slot, whose outer end is registered, but not yet tied to the slot. */
 struct wire *bypass_pair(struct bench *b, bool upstream, const struct bypass_place *where);
+
+/** The same of two ends that the test has connected. */
+struct wire *bypass_adopt(struct bench *b, bool upstream, int near, int far);
 
 /** Ties the outer end to the slot; an upstream connection is idle in endpoint 0's pool then. */
 enum bypass_reason bypass_tie(struct bench *b, struct wire *w);

@@ -213,6 +213,8 @@ static void test_remote_small_window(void **state)
 {
     _check_remote_all(*state, false, 1 << 20, 4096);
     _check_remote_all(*state, true, 1 << 20, 4096);
+    _check_remote_all(*state, false, 1 << 20, 1);
+    _check_remote_all(*state, true, 1 << 20, 1);
 }
 
 static void test_remote_small_queue(void **state)

@@ -40,7 +40,6 @@ static void _check_response(void **state, const char *response)
     assert_int_equal(bench_slot(b, down)->redirected, 0);
     assert_int_equal(bypass_responses(b), 0);
     assert_int_equal(bench_reason(b, FALLBACK_UNSOLICITED), 1);
-    /* And what it says next comes behind. */
     _say(up->far, "more");
     _expect_by_tcp(b, up, down, "more");
 }
@@ -214,8 +213,7 @@ static void _check_long(struct bench *b, bool from_file)
     struct wire *up = bypass_up(b), *down = bypass_down(b);
     pthread_t thread;
     assert_non_null(l);
-    l->to = up->far;
-    l->from_file = from_file;
+    l->to = up->far, l->from_file = from_file;
     int head = sprintf((char *)l->all, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LONG_BODY - 1);
     pattern_fill(l->all + head, LONG_BODY, 1, 0);
     l->len = (size_t)head + LONG_BODY;
@@ -239,9 +237,8 @@ static void _check_long(struct bench *b, bool from_file)
 
 static void test_long(void **state)
 {
-    struct bench *b = *state;
-    bench_buffer(b, 1U << 30);
-    _check_long(b, false);
+    bench_buffer(*state, 1U << 30);
+    _check_long(*state, false);
 }
 
 /* Its reader is too slow for it now and then. */
@@ -252,9 +249,8 @@ static void test_long_spills(void **state)
 
 static void test_long_file(void **state)
 {
-    struct bench *b = *state;
-    bench_buffer(b, 1U << 30);
-    _check_long(b, true);
+    bench_buffer(*state, 1U << 30);
+    _check_long(*state, true);
 }
 
 /* Many small pieces of memory. */
