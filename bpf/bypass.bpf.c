@@ -57,8 +57,9 @@ int skein_msg(struct sk_msg_md *ctx)
     s->slice_len = len;
     /* A part of a send() can not be redirected and the rest passed: all of it, or nothing. */
     if (s->slice_kind != SLICE_PASS && (__u32)len != ctx->size) {
+        int cut = s->framing == HTTP1_FRAMED_CHUNKED && !s->chunks_next.done;
         s->slice_kind = SLICE_PASS;
-        s->slice_reason = owner & OWNER_UP ? FALLBACK_UNSOLICITED : FALLBACK_PIPELINED;
+        s->slice_reason = cut ? HTTP1_CHUNK : owner & OWNER_UP ? FALLBACK_UNSOLICITED : FALLBACK_PIPELINED;
     }
     if (owner & OWNER_UP)
         return response_verdict(ctx, s, ref, owner);

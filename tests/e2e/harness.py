@@ -24,7 +24,7 @@ from origin import Origin
 from process import CARRIERS, PATHS, Skein, make_config, refusal, wait_for
 from wire import DEADLINE, SANITIZED, SLOW, Client, Ended
 
-DEFAULT_PATHS = "off,on"
+DEFAULT_PATHS = "off,on,bypass"
 WARM_UPS = 3  # requests after which a connection has certainly been promoted
 _serial = itertools.count()
 

@@ -13,7 +13,8 @@ from process import (SANITIZER_MARKS, Skein, free_port, hostport, kernel_refusal
 from redis_servers import RedisServer
 from redis_wire import RedisClient
 
-GUARDS = ("kernel", "http", "redis", "ipv6")
+GUARDS = ("kernel", "http", "redis", "ipv6", "bypass", "auto")
+BY_KERNEL = ("fionread", "collect")  # what depends on the kernel, and no fault
 LOOPBACK_MS_MAX = 2000  # 300 by design, on a machine that has nothing else to do
 ROUNDS = 10
 
@@ -27,7 +28,7 @@ NO_IPV6 = [*ALONE, 'ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/lo/disa
 def parse_table(text):
     """`skein probe`'s output -> (checks, paths, (all ms, loopback ms))."""
     checks = {}
-    for match in re.finditer(r"(?m)^(\w+) +(kernel|http|redis|ipv6) +(\d+\.\d\d)  "
+    for match in re.finditer(r"(?m)^(\w+) +(kernel|http|redis|ipv6|bypass|auto) +(\d+\.\d\d)  "
                              r"(ok|failed|skipped)(?:: (.+))?$", text):
         assert match[1] not in checks, match[1]
         checks[match[1]] = {"guards": match[2], "ms": float(match[3]), "verdict": match[4],
@@ -66,14 +67,17 @@ class CommandTest(NeedsKernelTest):
         checks, paths, (total, loopback) = parse_table(text)
         self.assertEqual({check["guards"] for check in checks.values()}, set(GUARDS))
         for name, check in checks.items():
-            if name != "ipv6":
+            if name not in ("ipv6", *BY_KERNEL):
                 self.assertEqual(check["verdict"], "ok", name)
         self.assertAlmostEqual(total, sum(check["ms"] for check in checks.values()), delta=1)
         self.assertLess(loopback, LOOPBACK_MS_MAX)
         self.assertLess(loopback, total)
         for protocol in ("http", "redis"):
             self.assertEqual(paths[f"kernel path ({protocol})"], "available")
-        self.assertEqual(paths["bypass path"], "unavailable: not in this version")
+        whole = checks["fionread"]["verdict"] == "ok"
+        self.assertEqual("collect" in checks, not whole)
+        self.assertRegex(paths["bypass path"],
+                         "^available$" if whole else "^available with datapath.bypass: on, not with auto: ")
         self.assertEqual(paths["userspace path"], "available")
         self.assertRegex(text, rf"(?m)^kernel +{re.escape(os.uname().release)}$")
         self.assertRegex(text, r"(?m)^BTF +/sys/kernel/btf/vmlinux$")
@@ -91,7 +95,8 @@ class CommandTest(NeedsKernelTest):
                           for name, check in table.items()])
         self.assertGreaterEqual(found["us"], sum(check["us"] for check in found["checks"]))
         self.assertEqual(found["paths"], {"kernel": {"http": True, "redis": True, "ipv6": True},
-                                          "bypass": False, "userspace": True})
+                                          "bypass": "on" if "collect" in table else "auto",
+                                          "userspace": True})
         self.assertEqual(found["kernel"], os.uname().release)
 
     def test_without_loopback(self):
@@ -108,7 +113,7 @@ class CommandTest(NeedsKernelTest):
         """Nothing is missing where there is no IPv6."""
         checks, paths, _ = parse_table(self.probe(NO_IPV6))
         self.assertEqual(checks.pop("ipv6")["verdict"], "skipped")
-        self.assertEqual({check["verdict"] for check in checks.values()}, {"ok"})
+        self.assertEqual({check["verdict"] for name, check in checks.items() if name not in BY_KERNEL}, {"ok"})
         for protocol in ("http", "redis"):
             self.assertEqual(paths[f"kernel path ({protocol})"], "available")
 
@@ -128,10 +133,15 @@ class ReportTest(ProxyTest):
             self.assertEqual(self.available(), {"http": 0, "redis": 0})
             return
         self.assertTrue(probe["ran"])
-        self.assertEqual({frozenset({("check", check["name"]), ("guards", check["guards"])}): 1
+        self.assertEqual({frozenset({("check", check["name"]), ("guards", check["guards"])}):
+                          int(check["verdict"] == "ok")
                           for check in probe["checks"] if check["verdict"] != "skipped"}, series)
+        self.assertEqual({check["name"] for check in probe["checks"] if check["verdict"] == "failed"}
+                         - set(BY_KERNEL), set())
         table, _, _ = parse_table(run_skein("probe").stdout)
-        self.assertEqual({check["name"] for check in probe["checks"]}, set(table))
+        self.assertEqual({check["name"] for check in probe["checks"]},
+                         {name for name, check in table.items()
+                          if self.path == "bypass" or check["guards"] not in ("bypass", "auto")})
         self.assertEqual(self.available(), {"http": 1, "redis": 1})
 
 
