@@ -14,7 +14,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /** Whether a part of this send() was redirected already (net/core/skmsg.c, sk_psock_msg_verdict(): a target
- * stays until the end of the send()). */
+ * stays until the end of the sk_msg, which is what one round of a send() brings). */
 static __always_inline int redirected_before(struct sk_msg_md *ctx)
 {
     struct sock *target = NULL;
@@ -43,13 +43,10 @@ int skein_msg(struct sk_msg_md *ctx)
      * SK_PASS means that until the end of a send(), and it is counted already. */
     if (redirected_before(ctx))
         return SK_PASS;
-    if (!s || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
+    /* The slot may be another connection's by now, even with the same generation, which goes round: that one
+     * has another application. Should it change hands behind this look, the generation tells. */
+    if (!s || s->app != e->cookie || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
         return SK_PASS;
-    if (s->app != e->cookie) {
-        /* The slot's generation has gone round since this socket was tied to it. */
-        owner_leave(s);
-        return SK_PASS;
-    }
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, 0, ctx->size);
     else

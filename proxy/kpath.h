@@ -2,10 +2,10 @@
  * The daemon's half of the kernel path: giving connections to the BPF programs and taking
  * them back when something needs userspace.
  *
- * A connection is on the kernel path as long as it is in the SOCKMAP. It leaves for good
- * (and may be promoted again later): taken by its owner word (skein/slot.h), then removed
- * from the maps as soon as everything redirected into it is in TCP's hands. From then on it
- * is an ordinary socket.
+ * A connection is on the kernel path as long as it is in the SOCKMAP, and on the bypass path as long as its
+ * slot names the application at its other end. It leaves for good (and may be promoted again later): taken by
+ * its owner word (skein/slot.h), then removed from the maps as soon as everything redirected into it is in
+ * TCP's hands. From then on it is an ordinary socket.
  */
 #pragma once
 
@@ -51,7 +51,8 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);
 /** Before close(): takes the connection and ends what it shares with the kernel path. */
 void kpath_detach(struct conn *c);
 
-/** After close(), when no program can run for the socket any more: frees its slot. */
+/** After close(), when no program of the socket's own can run any more: frees its slot. An application's is
+ * told by the slot's generation that it is not meant. */
 void kpath_free_slot(struct conn *c);
 
 /** The deadline of a connection that the kernel path owns has passed: takes it over if it

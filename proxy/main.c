@@ -95,7 +95,7 @@ static int _check(const struct arguments *a)
     return EXIT_OK;
 }
 
-/* @return EXIT_OK if nothing has to stay in userspace. */
+/* @return EXIT_OK if the kernel path can be used for everything. */
 static int _probe(const struct arguments *a)
 {
     struct probe p = {0};
@@ -112,7 +112,7 @@ static int _probe(const struct arguments *a)
     } else {
         probe_print(&p, stdout);
     }
-    for (enum probe_guard g = 0; g < _GUARD_MAX; g++) {
+    for (enum probe_guard g = 0; g < GUARD_BYPASS; g++) {
         if (!probe_available(&p, g))
             return EXIT_FAILED;
     }

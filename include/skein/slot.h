@@ -15,7 +15,9 @@
  *
  * - BUSY is set by the connection's own parser, by a compare-and-swap that names the
  *   generation, and cleared by the verdict that follows it, or by the parser itself if it
- *   gives up. A socket's programs run one at a time, and nothing preempts them.
+ *   gives up; on the bypass path by SK_MSG, which does both parts. A socket's programs run one
+ *   at a time. Nothing preempts a parser and its verdict; SK_MSG may lose its CPU where the kernel is
+ *   preemptible, and the daemon waits.
  * - The daemon changes a word only while BUSY is clear, by compare-and-swap. It takes a
  *   connection by setting USER. Nobody clears USER: a connection that goes back to the
  *   kernel path gets a new generation.
