@@ -70,6 +70,12 @@ __attribute__((noinline)) __u32 chunks_walk(CTX *ctx, struct slot *s, __u32 offs
             s->stop = HTTP1_CHUNK_REFUSED;
             break;
         }
+        /* A send() mostly ends with its chunk. The next line is like the first one then. */
+        if (IS_MSG && c->begun && rest == 2 && s->line.bytes[0] == '\r' && s->line.bytes[1] == '\n') {
+            c->begun = 0;
+            at += 2;
+            break;
+        }
         int n = http1_chunk_line(&s->line, rest, c);
         if (n <= 0) {
             s->stop = (__s8)n;

@@ -274,7 +274,9 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     return BYPASS_BUSY;
 }
 
-/** Ties the application's socket at the other end of a link to a slot. @return enum bypass_reason */
+/** Ties the application's socket at the other end of a link to a slot. Without one (an index out of range)
+ * the answer is BYPASS_GONE if the application has closed it, otherwise BYPASS_BUSY. @return enum
+ * bypass_reason */
 static __always_inline int bind(const struct bypass_ask *ask, const struct bypass_link *l)
 {
     __u32 index = ask->slot;
@@ -284,7 +286,9 @@ static __always_inline int bind(const struct bypass_ask *ask, const struct bypas
     if (!sk)
         return BYPASS_GONE;
     struct bypass_end *e = bpf_sk_storage_get(&ends, sk, 0, 0);
-    int r = e && s ? bind_app(ask, l, s, e) : BYPASS_GONE;
+    int r = BYPASS_BUSY;
+    if (s)
+        r = e ? bind_app(ask, l, s, e) : BYPASS_GONE;
     bpf_sk_release(sk);
     return r;
 }

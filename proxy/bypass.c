@@ -186,15 +186,26 @@ void bypass_connecting(struct kpath *k, int fd)
     (void)ignored;
 }
 
-enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie)
+static enum bypass_reason _bind(struct kpath *k, const struct bypass_ask *ask)
 {
     char packet[64] = {0};
-    struct bypass_ask ask = {.own = cookie, .slot = slot, .ref = slot_ref(slot, k->gens[slot])};
     LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
-    _Static_assert(sizeof(ask) <= sizeof(packet), "a question fits");
-    memcpy(packet, &ask, sizeof(ask));
+    _Static_assert(sizeof(*ask) <= sizeof(packet), "a question fits");
+    memcpy(packet, ask, sizeof(*ask));
     if (!k->bypass || bpf_prog_test_run_opts(bpf_program__fd(k->bypass->progs.skein_bind), &opts) ||
         opts.retval >= _BYPASS_MAX)
         return BYPASS_OFF;
     return (enum bypass_reason)opts.retval;
+}
+
+enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie)
+{
+    struct bypass_ask ask = {.own = cookie, .slot = slot, .ref = slot_ref(slot, k->gens[slot])};
+    return _bind(k, &ask);
+}
+
+bool bypass_is_closed(struct kpath *k, uint64_t cookie)
+{
+    struct bypass_ask ask = {.own = cookie, .slot = UINT32_MAX};
+    return _bind(k, &ask) == BYPASS_GONE;
 }

@@ -41,5 +41,9 @@ void bypass_connecting(struct kpath *k, int fd);
  * @return BYPASS_OK, or why it is not on this path: nothing has changed then. */
 enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie);
 
+/** Whether the application at the other end of a connection has closed its socket, as far as is known. TCP
+ * alone does not tell: what the application has not read past TCP does not turn its FIN into a reset. */
+bool bypass_is_closed(struct kpath *k, uint64_t cookie);
+
 /** As labels of metrics show it. */
 const char *bypass_reason_name(enum bypass_reason r);

@@ -132,6 +132,8 @@ static void _eof(struct conn *c)
         tunnel_eof(x, false);
     } else if (x->state == EXCHANGE_REQUEST) {
         exchange_truncated(x);
+    } else if (kpath_is_abandoned(c)) {
+        exchange_cancel(x, FAULT_CLIENT_CLOSED);
     }
     /* A half-closed client that asked for something still gets it. */
 }

@@ -169,6 +169,11 @@ bool kpath_promote_local(struct conn *c)
     return c->kernel;
 }
 
+bool kpath_is_abandoned(const struct conn *c)
+{
+    return c->worker->kpath && c->cookie && bypass_is_closed(c->worker->kpath->k, c->cookie);
+}
+
 bool kpath_is_remote(struct worker *w, uint32_t endpoint)
 {
     const struct kpath *k = w->kpath ? w->kpath->k : NULL;

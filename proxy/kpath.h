@@ -48,6 +48,10 @@ bool kpath_donate(struct conn *c);
 /** Idle connections that the kernel path's pool holds for a worker and an endpoint. */
 uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);
 
+/** Whether a connection's other end, which has sent its FIN, is an application of this host that has closed
+ * it: it reads nothing any more. */
+bool kpath_is_abandoned(const struct conn *c);
+
 /** Before close(): takes the connection and ends what it shares with the kernel path. */
 void kpath_detach(struct conn *c);
 

@@ -146,7 +146,9 @@ class BackPressureTest(ProxyTest):
 
 
 class WaitingBehindTest(ProxyTest):
-    """What comes from a peer that takes nothing waits behind what is queued for it."""
+    """What comes from a peer that takes nothing waits behind what is queued for it, in the work queue."""
+
+    paths = ("off", "on")  # what an application sends past TCP has no work queue
 
     # So much fills the buffers of a connection whose reader stands still, and some waits in front of
     # them, but not enough for userspace to take over.

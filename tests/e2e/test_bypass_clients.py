@@ -192,7 +192,8 @@ class PythonTest(AppTest):
         async def all_of_them():
             await asyncio.wait_for(asyncio.gather(*[self.ask(number) for number in range(6)]),
                                    harness.DEADLINE * 5)
-        with self.carried_share():
+        # Half of the heads come in two writes: those go by TCP, and whoever does so again and again stays there.
+        with self.carried_share(0 if self.path == "bypass" else 0.5):
             asyncio.run(all_of_them())
 
 
