@@ -30,7 +30,7 @@ static void _expect_by_tcp(struct bench *b, struct wire *from, struct wire *to, 
     assert_true(bench_passed(b, from));
 }
 
-static void _check_response(void **state, const char *response)
+static void _check_response_for(void **state, const char *response, enum fallback_reason reason)
 {
     struct bench *b = *state;
     struct wire *up = bypass_up(b), *down = bypass_down(b);
@@ -39,9 +39,14 @@ static void _check_response(void **state, const char *response)
     _expect_by_tcp(b, up, down, response);
     assert_int_equal(bench_slot(b, down)->redirected, 0);
     assert_int_equal(bypass_responses(b), 0);
-    assert_int_equal(bench_reason(b, FALLBACK_UNSOLICITED), 1);
+    assert_int_equal(bench_reason(b, reason), 1);
     _say(up->far, "more");
     _expect_by_tcp(b, up, down, "more");
+}
+
+static void _check_response(void **state, const char *response)
+{
+    _check_response_for(state, response, FALLBACK_UNSOLICITED);
 }
 
 static void test_response_and_more(void **state)
@@ -70,7 +75,7 @@ static void test_many_chunks(void **state)
     for (int i = 0; i < 600; i++)
         strcat(response, "1\r\na\r\n");
     strcat(response, "0\r\n\r\n");
-    _check_response(state, response);
+    _check_response_for(state, response, (enum fallback_reason)HTTP1_CHUNK);
 }
 
 static void _check_request(void **state, const char *request)
