@@ -136,9 +136,22 @@ static void _write_nonblocking(struct socket_app_conn *c, const char *data, size
 
 /* Reading */
 
+/* A socket in a map that is woken up for something else than bytes, such as the acknowledgement of its FIN,
+ * answers EAGAIN although it blocks (net/ipv4/tcp_bpf.c, tcp_bpf_recvmsg_parser()). Nothing is lost by asking
+ * again. */
+static ssize_t _recv(int fd, void *buf, size_t size, int flags)
+{
+    ssize_t n;
+
+    do {
+        n = recv(fd, buf, size, flags);
+    } while (n < 0 && errno == EAGAIN);
+    return n;
+}
+
 static size_t _read_plain(struct socket_app_conn *c, char *buf, size_t size, bool exact)
 {
-    return _done(recv(c->fd, buf, size, 0), "recv");
+    return _done(_recv(c->fd, buf, size, 0), "recv");
 }
 
 static void _wait_readable(struct socket_app_conn *c)
@@ -200,8 +213,8 @@ static size_t _read_fionread(struct socket_app_conn *c, char *buf, size_t size, 
 static size_t _read_peek(struct socket_app_conn *c, char *buf, size_t size, bool exact)
 {
     static char seen[65536];
-    size_t peeked = _done(recv(c->fd, seen, MIN(size, sizeof(seen)), MSG_PEEK), "MSG_PEEK");
-    size_t n = _done(recv(c->fd, buf, peeked, 0), "recv after MSG_PEEK");
+    size_t peeked = _done(_recv(c->fd, seen, MIN(size, sizeof(seen)), MSG_PEEK), "MSG_PEEK");
+    size_t n = _done(_recv(c->fd, buf, peeked, 0), "recv after MSG_PEEK");
 
     if (memcmp(seen, buf, n) || (peeked && !n))
         socket_app_fail("MSG_PEEK showed other bytes");
@@ -211,7 +224,7 @@ static size_t _read_peek(struct socket_app_conn *c, char *buf, size_t size, bool
 /* Goes on where it got less, as after a signal. */
 static size_t _read_waitall(struct socket_app_conn *c, char *buf, size_t size, bool exact)
 {
-    return _done(recv(c->fd, buf, exact ? size : 1, MSG_WAITALL), "MSG_WAITALL");
+    return _done(_recv(c->fd, buf, exact ? size : 1, MSG_WAITALL), "MSG_WAITALL");
 }
 
 static size_t _read_waitall_strict(struct socket_app_conn *c, char *buf, size_t size, bool exact)
