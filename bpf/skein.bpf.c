@@ -55,7 +55,7 @@ int skein_verdict(struct __sk_buff *ctx)
     return request_verdict(ctx, s, ref, owner);
 }
 
-/** The same of an application's socket: whether nothing is on its way there. */
+/** skein_inspect for an application's socket: whether nothing is on its way there. */
 static __always_inline int inspect_app(struct slot *s)
 {
     const struct tcp_sock *tp = (void *)s->app_sock;

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "bypass.h"
 #include "endpoint.h"
 #include "health.h"
-#include "bypass.h"
 #include "kernel.h"
 #include "kernel_internal.h"
 #include "listen.h"
