@@ -5,12 +5,8 @@
  * between the two is here, in send.h and in hold(), pass() and refuse(). */
 #pragma once
 
-#include <linux/bpf.h>
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
-
-#include "kernel_types.h"
 #include "maps.h"
+#include "sockets.h"
 
 #ifdef SKEIN_MSG
 #define CTX    struct sk_msg_md
@@ -150,157 +146,22 @@ static __always_inline struct slot *slot_at(__u32 ref)
     return bpf_map_lookup_elem(&slots, &index);
 }
 
-/** What a program needs to know of a socket before it writes there, or claims to have. */
-struct socket_view {
-    __u32 write_seq; /**< TCP sequence number after the last byte in TCP's send queue. */
-    __u32 rcv_nxt;   /**< TCP sequence number after the last byte received. */
-    __u32 rcvbuf;    /**< Memory that may be held by the receive queue. */
-    __u32 room;      /**< What the send queue takes before a sender has to wait, */
-    __u32 segment;   /**< in segments of that many bytes or more. */
-    __u32 unread;    /**< Bytes in the queues of its reader, and on their way there past TCP. */
-    __u32 state;
-    __u32 urgent; /**< Not 0 while urgent data is around. */
-};
-
-static __always_inline int view(void *sk, struct socket_view *v)
-{
-    struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-    if (!tp)
-        return -1;
-    v->write_seq = tp->write_seq;
-    v->rcv_nxt = tp->rcv_nxt;
-    v->urgent = tp->urg_data;
-    v->rcvbuf = (__u32)tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
-    v->state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
-    return 0;
-}
-
 static __always_inline int view_own(CTX *ctx, struct socket_view *v)
 {
     return ctx->sk ? view(ctx->sk, v) : -1;
 }
 
-/** References to a connected socket that nobody is at work with; the daemon measures it. */
-volatile __u32 app_refs;
-
-/** Skbs that wait for the work queue to put them into the socket's queue. */
-static __always_inline __u32 waiting_skbs(const struct sock *sk)
+/** The socket that may still be in the send() with which it redirected to the connection last; 0: none is. */
+static __always_inline __u64 pusher_of(const struct slot *s)
 {
-    struct sk_psock *psock = NULL;
-    __u32 n = 0;
-    bpf_core_read(&psock, sizeof(psock), &sk->sk_user_data);
-    psock = (void *)((__u64)psock & ~7ULL); /* The low bits are flags (include/net/sock.h). */
-    bpf_core_read(&n, sizeof(n), &psock->ingress_skb.qlen);
-    return n;
-}
-
-static __always_inline __u64 cookie_of(__u64 address)
-{
-    const struct tcp_sock *tp = (void *)address;
-    __u64 cookie = 0;
-    bpf_core_read(&cookie, sizeof(cookie), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter);
-    return cookie;
-}
-
-/** Looks at a socket by its address: SK_MSG programs can look none up. What is there may be another one by
- * now, which the cookie tells, read last. A function of its own for the verifier.
- * @return 0, or -1 if it is not the one with that cookie. */
-__attribute__((noinline)) int peek(__u64 address, __u64 cookie, struct socket_view *v)
-{
-    const struct tcp_sock *tp = (void *)address;
-    const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-    int queued = 0, most = 0, unread = 0;
-    __u8 state = 0;
-    if (!v || !address)
-        return -1;
-    bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
-    bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
-    bpf_core_read(&v->segment, sizeof(v->segment), &tp->mss_cache);
-    bpf_core_read(&queued, sizeof(queued), &sk->sk_wmem_queued);
-    bpf_core_read(&most, sizeof(most), &sk->sk_sndbuf);
-    bpf_core_read(&v->rcvbuf, sizeof(v->rcvbuf), &sk->sk_rcvbuf);
-    bpf_core_read(&unread, sizeof(unread), &sk->sk_backlog.rmem_alloc.counter);
-    bpf_core_read(&state, sizeof(state), &sk->__sk_common.skc_state);
-    v->room = most > queued ? most - queued : 0;
-    v->unread = unread + waiting_skbs(sk) * SLICE_MAX;
-    v->state = state;
-    v->urgent = 0;
-    return cookie_of(address) == cookie ? 0 : -1;
-}
-
-#define IS_ARMED(timer)                                                                                      \
-    ({                                                                                                       \
-        void *_pending = NULL;                                                                               \
-        bpf_core_read(&_pending, sizeof(_pending), &(timer).entry.pprev);                                    \
-        _pending != NULL;                                                                                    \
-    })
-
-/** timer_refs() where the timers have other names. Not inlined: what a kernel does not have must not be
- * looked at before it is asked whether it has it. */
-static __attribute__((noinline)) int renamed_timer_refs(__u64 address)
-{
-    const struct sock___renamed *sk = (void *)address;
-    const struct inet_connection_sock___renamed *icsk = (void *)address;
-    return IS_ARMED(sk->tcp_retransmit_timer) + IS_ARMED(icsk->icsk_keepalive_timer);
-}
-
-static __attribute__((noinline)) int usual_timer_refs(__u64 address)
-{
-    const struct inet_connection_sock *icsk = (void *)address;
-    return IS_ARMED(icsk->icsk_retransmit_timer) + IS_ARMED(icsk->icsk_inet.sk.sk_timer);
-}
-
-/** References that the socket's timers hold (sk_reset_timer()). */
-static __always_inline int timer_refs(const struct tcp_sock *tp)
-{
-    const struct inet_connection_sock *icsk = &tp->inet_conn;
-    int n = IS_ARMED(icsk->icsk_delack_timer);
-    return n + (bpf_core_field_exists(icsk->icsk_retransmit_timer) ? usual_timer_refs((__u64)icsk)
-                                                                   : renamed_timer_refs((__u64)icsk));
-}
-
-static __always_inline int refs_of(const struct tcp_sock *tp)
-{
-    int refs = 0;
-    bpf_core_read(&refs, sizeof(refs),
-                  (const void *)&tp->inet_conn.icsk_inet.sk.__sk_common.skc_refcnt.refs.counter);
-    return refs;
-}
-
-/** Whether somebody is at work with a socket, if it is still there: a program that it runs has not ended
- * before. */
-static __always_inline int is_locked(__u64 address, __u64 cookie)
-{
-    const struct tcp_sock *tp = (void *)address;
-    const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-    __u32 spinning = 0;
-    int owned = 0;
-    bpf_core_read(&owned, sizeof(owned), &sk->sk_lock.owned);
-    bpf_core_read(&spinning, sizeof(spinning), &sk->sk_lock.slock);
-    return (owned || spinning) && cookie_of(address) == cookie;
+    return s->pusher_left ? 0 : s->pusher;
 }
 
 /** The answer to what was redirected to the connection last has come: most likely its sender has left the
  * send(), and when it is at work with something else later need not be waited for. */
 static __always_inline void forget_pusher(struct slot *s)
 {
-    if (s->pusher && !is_locked(s->pusher, s->pusher_cookie))
-        s->pusher = 0;
-}
-
-/** Whether nothing is on its way past TCP into the queue of a socket, from the one (`pusher`; 0: none) that
- * has redirected into it last. That one's lock is held from before its program until the kernel has taken a
- * reference to the target, which is kept until what was redirected is there (net/core/skmsg.c,
- * sk_psock_msg_verdict(); net/ipv4/tcp_bpf.c, tcp_bpf_send_verdict()). A function of its own for the
- * verifier. */
-__attribute__((noinline)) int quiet(__u64 address, __u64 pusher, __u64 cookie)
-{
-    const struct tcp_sock *tp = (void *)address;
-    if (pusher && is_locked(pusher, cookie))
-        return 0;
-    int refs = refs_of(tp);
-    return refs == (int)app_refs + timer_refs(tp) && !waiting_skbs(&tp->inet_conn.icsk_inet.sk) &&
-           refs == refs_of(tp);
+    s->pusher_left = !is_locked(s->pusher, s->pusher_cookie);
 }
 
 /** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
@@ -315,7 +176,7 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
 {
     int r;
     if (is_local(t)) {
-        r = peek(t->app_sock, t->app, v);
+        r = peek_reader(t->app_sock, t->app, v);
         return r || (v->state != TCP_STATE_ESTABLISHED && v->state != TCP_STATE_FIN_WAIT1 &&
                      v->state != TCP_STATE_FIN_WAIT2)
                    ? -1
@@ -349,7 +210,7 @@ static __always_inline __u64 socket_of(const struct slot *s)
 static __always_inline int settled(const struct slot *by, struct slot *s, const struct socket_view *v)
 {
     if (is_local(s))
-        return quiet(s->app_sock, s->pusher == socket_of(by) ? 0 : s->pusher, s->pusher_cookie);
+        return quiet(s->app_sock, s->pusher == socket_of(by) ? 0 : pusher_of(s), s->pusher_cookie);
     if (!s->tx_valid) {
         s->tx_seq = v->write_seq;
         s->tx_valid = 1;
@@ -365,9 +226,10 @@ static __always_inline int target_full(struct slot *t, const struct socket_view 
          * sends it again later and later: so what comes by TCP when the path has given way must find room
          * soon. */
         __u32 most = limit < v->rcvbuf ? limit : v->rcvbuf;
-        if (!v->unread)
-            t->pushes = 0;
-        return v->unread && (v->unread + len > most || t->pushes > limit / PUSH_BYTES);
+        if (v->unread)
+            return v->unread + len > most || t->pushes > limit / PUSH_BYTES;
+        t->pushes = 0;
+        return 0;
     }
     /* The peer's window makes segments small, which take more memory than their bytes. */
     if (IS_MSG && v->room < len + SEND_ROOM + len / v->segment * SEND_SEGMENT)
@@ -410,7 +272,7 @@ static __always_inline int own_settled(CTX *ctx, struct slot *s)
     if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_STATE_ESTABLISHED)
         return 0;
     for (int i = 0; i < QUIET_LOOKS; i++) {
-        if (quiet(s->app_sock, s->pusher, s->pusher_cookie))
+        if (quiet(s->app_sock, pusher_of(s), s->pusher_cookie))
             return 1;
     }
     return 0;

@@ -17,10 +17,7 @@ char LICENSE[] SEC("license") = "GPL";
  * stays until the end of the sk_msg, which is what one round of a send() brings). */
 static __always_inline int redirected_before(struct sk_msg_md *ctx)
 {
-    struct sock *target = NULL;
-    bpf_probe_read_kernel(&target, sizeof(target),
-                          (void *)ctx + bpf_core_field_offset(struct sk_msg, sk_redir));
-    return target != NULL;
+    return READ(KERNEL_AT(struct sk_msg, ctx), sk_redir) != NULL;
 }
 
 /** Whether TCP takes something to send. A send() after shutdown() gets here all the same: only TCP refuses
@@ -45,7 +42,9 @@ int skein_msg(struct sk_msg_md *ctx)
         return SK_PASS;
     /* The slot may be another connection's by now, even with the same generation, which goes round: that one
      * has another application. Should it change hands behind this look, the generation tells. */
-    if (!s || s->app != e->cookie || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
+    if (!s || s->app != e->cookie || !ctx->size || !may_send(ctx))
+        return SK_PASS;
+    if (owner_enter(s, ref, &owner))
         return SK_PASS;
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, 0, ctx->size);

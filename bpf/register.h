@@ -234,13 +234,12 @@ struct end_view {
 
 static __always_inline int view_end(__u64 address, __u64 cookie, struct end_view *v)
 {
-    const struct tcp_sock *tp = (void *)address;
-    __u8 state = 0;
-    bpf_core_read(&v->write_seq, sizeof(v->write_seq), &tp->write_seq);
-    bpf_core_read(&v->rcv_nxt, sizeof(v->rcv_nxt), &tp->rcv_nxt);
-    bpf_core_read(&v->copied_seq, sizeof(v->copied_seq), &tp->copied_seq);
-    bpf_core_read(&state, sizeof(state), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
-    return cookie_of(address) == cookie && state == TCP_STATE_ESTABLISHED ? 0 : -1;
+    struct tcp_sock *tp = KERNEL_AT(struct tcp_sock, address);
+    v->write_seq = READ(tp, write_seq);
+    v->rcv_nxt = READ(tp, rcv_nxt);
+    v->copied_seq = READ(tp, copied_seq);
+    __u32 state = READ_AS(__u8, tp, inet_conn.icsk_inet.sk.__sk_common.skc_state);
+    return cookie_of(tp) == cookie && state == TCP_STATE_ESTABLISHED ? 0 : -1;
 }
 
 /** Ties a registered socket, of which a reference is held, to the slot. @return enum bypass_reason */
@@ -248,10 +247,8 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
                                     struct bypass_end *e)
 {
     struct end_view own, app;
-    const struct sock *sk = (void *)l->app_sock;
-    int low_water = 0;
-    bpf_core_read(&low_water, sizeof(low_water), &sk->sk_rcvlowat);
-    if (low_water > 1)
+    struct sock *sk = KERNEL_AT(struct sock, l->app_sock);
+    if (READ(sk, sk_rcvlowat) > 1)
         return BYPASS_LOW_WATER;
     if (view_end(l->own_sock, ask->own, &own) || view_end(l->app_sock, l->app, &app))
         return BYPASS_GONE;

@@ -191,11 +191,11 @@ static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, con
 }
 
 /** Undoes a lease that nothing was sent on, and gives the request to userspace. */
-static __always_inline int request_give_back(struct slot *s, struct slot *u, __u64 old, __u32 reason,
-                                             struct listener_counters *c)
+static __always_inline int request_give_back(struct slot *s, struct slot *u, __u32 ref, __u64 old,
+                                             __u32 reason, struct listener_counters *c)
 {
     uncount(u);
-    lease_clear(u);
+    lease_end(u, lease_bits(ref));
     pool_push(u);
     return pass(s, old, reason, c);
 }
@@ -205,7 +205,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    __u32 uref = pool_lease(endpoint, s->pool, ref, s->counted);
+    __u32 uref = pool_lease(endpoint, s, ref);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
     struct slot *u = slot_at(uref);
@@ -214,10 +214,10 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
     /* A connection that is not settled although idle is broken, and one whose server has closed its
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
     if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled_soon(s, u, &v))
-        return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
+        return request_give_back(s, u, ref, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len;
     if (IS_MSG && target_full(u, &v, len, len))
-        return request_give_back(s, u, old, FALLBACK_UPSTREAM_SLOW, c);
+        return request_give_back(s, u, ref, old, FALLBACK_UPSTREAM_SLOW, c);
     /* Something came since it became idle, and its parser has not seen it yet: no answer to this request.
      * An application that sends something then is not leased any more. */
     if (!is_local(u) && u->redirected && v.rcv_nxt != u->expect_seq) {
@@ -226,12 +226,13 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
         return pass(s, old, FALLBACK_UNSOLICITED, c);
     }
     if (edit_head(ctx, s))
-        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
+        return request_give_back(s, u, ref, old, FALLBACK_REDIRECT_FAILED, c);
     u->run = s->run;
     u->heads = s->heads;
     u->responding = 0;
     u->remaining = 0;
-    u->expect_seq = v.rcv_nxt;
+    if (!is_local(u))
+        u->expect_seq = v.rcv_nxt;
     count_tx(s, u, len);
     slice_gone(s);
     __sync_fetch_and_or(&s->owner, lease_bits(uref));
@@ -239,7 +240,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
         uncount_tx(u, len);
         s->remaining = 0;
         lease_clear(s);
-        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
+        return request_give_back(s, u, ref, old, FALLBACK_REDIRECT_FAILED, c);
     }
     s->picked = 0;
     if (c) {
@@ -248,7 +249,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
     }
     struct endpoint_counters *e = counters_of_endpoint(endpoint);
     if (e)
-        e->requests += s->run;
+        e->requests[quadrant(s, u) % QUADRANTS] += s->run;
     owner_leave(s);
     return SK_PASS;
 }

@@ -38,7 +38,7 @@ static __always_inline __u32 client_refuses(struct slot *d, __u32 dref, __u32 le
     struct kernel_listener *l = bpf_map_lookup_elem(&listeners, &d->listener);
     if (!l || view_target(d, dref, &v))
         return FALLBACK_TARGET_GONE;
-    if (!d->tx_valid) {
+    if (!is_local(d) && !d->tx_valid) {
         d->tx_seq = v.write_seq;
         d->tx_valid = 1;
     }
@@ -191,7 +191,7 @@ static __always_inline int sent_more(CTX *ctx, const struct slot *s)
 
 /** The response is complete: the client may ask again, and the connection is idle, unless the
  * server has sent more than the response: then it is nobody's any more. */
-static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d)
+static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d, __u32 dref)
 {
     int more = sent_more(ctx, s);
     forget_pusher(s);
@@ -200,7 +200,7 @@ static __always_inline void response_complete(CTX *ctx, struct slot *s, struct s
     if (more)
         __sync_fetch_and_or(&s->owner, OWNER_USER);
     lease_clear(d);
-    __sync_fetch_and_and(&s->owner, ~(OWNER_LEASE_MASK | OWNER_BUSY));
+    lease_end(s, lease_bits(dref) | OWNER_BUSY);
     if (!more)
         pool_push(s);
 }
@@ -255,7 +255,7 @@ static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref,
         s->heads >>= 1;
         s->responding = 0;
     } else if (!s->remaining) {
-        response_complete(ctx, s, d);
+        response_complete(ctx, s, d, dref);
         return SK_PASS;
     }
     owner_leave(s);

@@ -7,8 +7,12 @@
  * the count never sees less than what is under way. */
 static __always_inline void count_tx(const struct slot *by, struct slot *target, __u32 len)
 {
-    target->pusher = socket_of(by);
-    target->pusher_cookie = by->app ? by->app : by->cookie;
+    __u64 cookie = by->app ? by->app : by->cookie;
+    if (target->pusher_cookie != cookie) {
+        target->pusher = socket_of(by);
+        target->pusher_cookie = cookie;
+    }
+    target->pusher_left = 0;
     target->redirected += len;
     target->tx_seq += len;
     target->activity++;

@@ -58,13 +58,12 @@ int skein_verdict(struct __sk_buff *ctx)
 /** skein_inspect for an application's socket: whether nothing is on its way there. */
 static __always_inline int inspect_app(struct slot *s)
 {
-    const struct tcp_sock *tp = (void *)s->app_sock;
-    unsigned long flags = 0;
+    struct tcp_sock *tp = KERNEL_AT(struct tcp_sock, s->app_sock);
+    unsigned long flags = READ(tp, inet_conn.icsk_inet.sk.__sk_common.skc_flags);
     struct socket_view v;
-    bpf_core_read(&flags, sizeof(flags), &tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags);
-    if (peek(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE || (flags & SOCK_FLAG_DEAD))
+    if (peek_reader(s->app_sock, s->app, &v) || v.state == TCP_STATE_CLOSE || (flags & SOCK_FLAG_DEAD))
         return INSPECT_GONE;
-    s->quiet = (__u8)quiet(s->app_sock, s->pusher, s->pusher_cookie);
+    s->quiet = (__u8)quiet(s->app_sock, pusher_of(s), s->pusher_cookie);
     return INSPECT_OK;
 }
 

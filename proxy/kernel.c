@@ -424,9 +424,12 @@ void kernel_listener_stats(struct kpath *k, uint32_t id, struct kernel_listener_
 void kernel_endpoint_stats(struct kpath *k, uint32_t id, struct kernel_endpoint_stats *out)
 {
     struct endpoint_counters c = {0};
+    memset(out, 0, sizeof(*out));
     if (k && id < k->n_endpoints)
         _sum(k->skel->maps.endpoint_stats, id, (uint64_t *)&c, sizeof(c) / 8);
-    out->requests = c.requests;
+    out->requests = c.requests[QUADRANT_REMOTE];
+    for (enum quadrant q = QUADRANT_LOCAL_REMOTE; q < QUADRANTS; q++)
+        out->bypassed += c.requests[q];
     out->responses = c.responses;
 }
 

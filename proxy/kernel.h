@@ -48,7 +48,9 @@ struct kernel_listener_stats {
 void kernel_listener_stats(struct kpath *k, uint32_t listener_id, struct kernel_listener_stats *out);
 
 struct kernel_endpoint_stats {
-    uint64_t requests, responses;
+    uint64_t requests;  /**< On the kernel path, */
+    uint64_t bypassed;  /**< and on the bypass path. */
+    uint64_t responses; /**< On both. */
 };
 void kernel_endpoint_stats(struct kpath *k, uint32_t endpoint_id, struct kernel_endpoint_stats *out);
 

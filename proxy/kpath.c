@@ -251,9 +251,13 @@ uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
     uint32_t n = 0;
     if (!w->kpath || endpoint >= w->kpath->k->n_endpoints)
         return 0;
-    const struct pool *p = &w->kpath->k->pools[endpoint * w->kpath->k->n_workers + w->id];
-    for (int i = 0; i < POOL_WORDS; i++)
-        n += (uint32_t)__builtin_popcountll(__atomic_load_n(&p->idle[i], __ATOMIC_RELAXED));
+    const struct kpath *k = w->kpath->k;
+    const struct pool *p = &k->pools[endpoint * k->n_workers + w->id];
+    for (uint32_t i = 0; i < POOL_SIZE; i++) {
+        /* A connection that is leased may have its bit (bpf/pool.h). */
+        if (p->ref[i] && (__atomic_load_n(&p->idle[i / 64], __ATOMIC_RELAXED) >> i % 64 & 1))
+            n += !owner_lease(slot_owner(&k->slots[ref_index(p->ref[i])]));
+    }
     return n;
 }
 

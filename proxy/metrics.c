@@ -292,6 +292,7 @@ static void _prometheus_endpoints(struct server *s, struct evbuffer *out, const 
     for (uint32_t id = 0; _endpoint(s, id, leases, &v); id++) {
         static const char format[] = "skein_endpoint_requests_total{endpoint=\"%s\",path=\"%s\"} %llu\n";
         evbuffer_add_printf(out, format, v.name, "kernel", (unsigned long long)v.kernel.requests);
+        evbuffer_add_printf(out, format, v.name, "bypass", (unsigned long long)v.kernel.bypassed);
         evbuffer_add_printf(out, format, v.name, "userspace", (unsigned long long)v.requests);
     }
     static const struct {
@@ -367,15 +368,17 @@ static void _prometheus_clusters(struct server *s, struct evbuffer *out, const u
     _type(out, "skein_cluster_requests_total", "counter", "Requests sent to a cluster's endpoints, by path.");
     for (size_t i = 0; i < rt->conf->n_clusters; i++) {
         const struct rt_cluster *c = &rt->clusters[i];
-        uint64_t kernel = 0, userspace = 0;
+        uint64_t kernel = 0, bypassed = 0, userspace = 0;
         for (size_t e = 0; e < c->conf->n_endpoints; e++) {
             if (!_endpoint(s, c->endpoints[e].id, leases, &v))
                 continue;
             kernel += v.kernel.requests;
+            bypassed += v.kernel.bypassed;
             userspace += v.requests;
         }
         static const char format[] = "skein_cluster_requests_total{cluster=\"%s\",path=\"%s\"} %llu\n";
         evbuffer_add_printf(out, format, c->conf->name, "kernel", (unsigned long long)kernel);
+        evbuffer_add_printf(out, format, c->conf->name, "bypass", (unsigned long long)bypassed);
         evbuffer_add_printf(out, format, c->conf->name, "userspace", (unsigned long long)userspace);
     }
 }
@@ -461,12 +464,14 @@ static void _json_endpoint(struct evbuffer *out, const struct endpoint_view *v)
                         "{\"address\":\"%s\",\"connections\":%llu,\"connects\":%llu,"
                         "\"connect_failures\":%llu,\"retries\":%llu,\"error_replies\":%llu,"
                         "\"ejections\":%llu,\"outstanding\":%llu,\"load\":%llu,"
-                        "\"requests\":{\"kernel\":%llu,\"userspace\":%llu},\"out_of_use\":[",
+                        "\"requests\":{\"kernel\":%llu,\"bypass\":%llu,\"userspace\":%llu},"
+                        "\"out_of_use\":[",
                         v->name, (unsigned long long)v->active, (unsigned long long)v->connects,
                         (unsigned long long)v->connect_failures, (unsigned long long)v->retries,
                         (unsigned long long)v->errors, (unsigned long long)v->ejections,
                         (unsigned long long)v->outstanding, (unsigned long long)v->load,
-                        (unsigned long long)v->kernel.requests, (unsigned long long)v->requests);
+                        (unsigned long long)v->kernel.requests, (unsigned long long)v->kernel.bypassed,
+                        (unsigned long long)v->requests);
     _json_states(out, v->state);
     evbuffer_add_printf(out, "]}");
 }

@@ -166,8 +166,9 @@ enum slice_kind {
     SLICE_BODY, /**< Body bytes of the message at hand. */
 };
 
-/* By cache line: what the other side of a lease, and the daemon, look at or change; what the connection's
- * own programs need for each message; what only some messages need. */
+/* By cache line, as the two sides of a lease mostly run on different CPUs: what the other side, and the
+ * daemon, look at or change; what the connection's own programs need for each message; what hardly changes;
+ * what only some messages need. */
 struct slot {
     __u64 owner;
     __u64 redirected; /**< Bytes redirected into this connection's socket. */
@@ -179,10 +180,12 @@ struct slot {
     __u32 stats_id;   /**< Listener's (downstream) or endpoint's (upstream) counters. */
     __u32 expect_seq; /**< Upstream: TCP sequence number after the response, as far as is known. */
     __u32 heads;      /**< Of a run: bit i says that request i (upstream: of those outstanding) is HEAD. */
+    __u32 pushes;     /**< Pieces redirected to an application since its queue was last seen empty. */
     __u8 run;        /**< Downstream: requests in the run redirected last. Upstream: responses outstanding. */
     __u8 responding; /**< Upstream: the response's head was redirected. */
     __u8 early;      /**< Upstream: it sent something before it had the request. */
     __u8 aborted;    /**< Beyond help: to be reset. */
+    __u8 pusher_left; /**< `pusher` is not in the send() any more with which it redirected last. */
 
     __u64 total __attribute__((aligned(64))); /**< Bytes of the message whose head was framed last. */
     __u64 remaining_next; /**< `remaining` after the slice that was cut last; BODY_UNKNOWN if only an end
@@ -190,13 +193,10 @@ struct slot {
     __u64 cookie;         /**< Of its socket. */
     __u32 slice_len;
     __u32 held;       /**< Bytes that strparser holds, because a head or a chunk line is not complete. */
-    __u32 source;     /**< Downstream: hash of the client's address. */
     __u32 cluster;    /**< Downstream: where the request at hand goes. */
     __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
+    __u32 place;      /**< Downstream: place in its pool of the upstream connection it had last. */
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
-    __u32 pool;       /**< Downstream: number of its worker. Upstream: index of its pool. */
-    __u32 pool_index; /**< Upstream: place in its pool. */
-    __u8 protocol;    /**< enum slot_protocol */
     __u8 slice_kind;
     __u8 slice_reason;
     __u8 left_for; /**< enum fallback_reason with which the programs ended this stay; 0 if they did not. */
@@ -205,6 +205,8 @@ struct slot {
     __u8 framing;  /**< enum http1_framing of the message at hand. */
     __s8 stop;     /**< enum http1_chunk_result: why a chunked body could not be walked further. */
     __u8 pieces;   /**< Times that something was held for the message at hand. */
+    __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
+    __u8 framed;   /**< The window begins with the head that `head` describes, which says all of it. */
 
     /* Of a connection whose other end is an application of this host, reached past TCP (skein/bypass.h). */
     __u64 app __attribute__((aligned(64))); /**< Cookie of the application's socket; 0: none, the socket is in
@@ -215,11 +217,12 @@ struct slot {
     __u64 pusher_cookie; /**< and cookie. */
     __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
     __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
-    __u32 pushes;  /**< Pieces redirected since its queue was last seen empty. */
-    __u8 clean;    /**< Downstream: it was seen to be there. */
-    __u8 replies;  /**< Upstream: responses in the slice that was cut last. */
-    __u8 framed;   /**< The window begins with the head that `head` describes, which says all of it. */
-    __u8 quiet;    /**< skein_inspect: nothing is on its way to the application past TCP. */
+    __u32 source;  /**< Downstream: hash of the client's address. */
+    __u32 pool;    /**< Downstream: number of its worker. Upstream: index of its pool. */
+    __u32 pool_index; /**< Upstream: place in its pool. */
+    __u8 protocol;    /**< enum slot_protocol */
+    __u8 clean;       /**< Downstream: TCP was seen to be at both. */
+    __u8 quiet;       /**< skein_inspect: nothing is on its way to the application past TCP. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */

@@ -77,6 +77,6 @@ struct listener_counters {
 };
 
 struct endpoint_counters {
-    __u64 requests;
+    __u64 requests[QUADRANTS];
     __u64 responses;
 };

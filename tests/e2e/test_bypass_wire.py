@@ -80,6 +80,14 @@ class Capture:
 class Counting:
     """Adds a count of what is on the wire while a connection passes its messages."""
 
+    def counts(self):
+        """Messages past userspace, those in their quadrant, and the requests of endpoints and clusters."""
+        metric = self.skein.metric
+        return (self.carried_by_kernel(), metric("skein_bypass_messages_total", quadrant="local_local"),
+                metric("skein_endpoint_requests_total", path="bypass"),
+                metric("skein_cluster_requests_total", path="bypass"),
+                metric("skein_endpoint_requests_total", path="kernel"))
+
     def count_payloads(self, client, count, first, send):
         """Runs `first` and then `send`, which exchanges `count` requests and responses, while packets
         are counted; checks the paths and what was on the wire."""
@@ -87,16 +95,15 @@ class Counting:
         capture = Capture([self.skein.address[1], *self.server_ports()])
         try:
             first()
-            before = self.carried_by_kernel(), self.skein.metric("skein_bypass_messages_total",
-                                                                quadrant="local_local")
+            before = self.counts()
             send()
-            carried = self.carried_by_kernel() - before[0]
-            quadrant = self.skein.metric("skein_bypass_messages_total", quadrant="local_local") - before[1]
+            carried, quadrant, *upstream = (now - then for now, then in zip(self.counts(), before))
         finally:
             capture.stop()
         payloads = capture.payloads
         self.assertGreaterEqual(carried, 2 * count - PAYLOADS_MAX, payloads)
         self.assertGreaterEqual(quadrant, 2 * count - PAYLOADS_MAX, payloads)
+        self.assertEqual(upstream, [quadrant / 2, quadrant / 2, 0], "requests by endpoint and by cluster")
         near = frozenset((port, self.skein.address[1]))
         self.assertGreaterEqual(payloads.get(near, 0), 2, f"the first request is on the wire: {payloads}")
         self.assertGreater(len(payloads), 1, f"and so it is behind skein: {payloads}")

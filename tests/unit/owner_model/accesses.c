@@ -17,11 +17,11 @@ bool points_grew;
 /* clang-format off */
 #define FIELDS_OF_SLOT(X) \
     X(owner) X(redirected) X(remaining) X(tx_seq) X(tx_valid) X(activity) X(listener) X(stats_id) \
-    X(expect_seq) X(heads) X(run) X(responding) X(early) X(aborted) X(total) X(remaining_next) \
-    X(cookie) X(slice_len) X(held) X(source) X(cluster) X(picked) X(window_len) X(pool) \
-    X(pool_index) X(protocol) X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) \
-    X(stop) X(pieces) X(app) X(app_sock) X(sock) X(pusher) X(pusher_cookie) X(app_snd) X(app_rcv) X(pushes) X(clean) \
-    X(replies) X(framed) X(quiet) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
+    X(expect_seq) X(heads) X(pushes) X(run) X(responding) X(early) X(aborted) X(pusher_left) X(total) \
+    X(remaining_next) X(cookie) X(slice_len) X(held) X(cluster) X(picked) X(place) X(window_len) \
+    X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) X(stop) X(pieces) X(replies) X(framed) \
+    X(app) X(app_sock) X(sock) X(pusher) X(pusher_cookie) X(app_snd) X(app_rcv) X(source) X(pool) \
+    X(pool_index) X(protocol) X(clean) X(quiet) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
     X(rcv_nxt) X(stopped) X(head) X(scan) X(line) X(window)
 /* clang-format on */
 
