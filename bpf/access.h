@@ -151,6 +151,12 @@ static __always_inline int view_own(CTX *ctx, struct socket_view *v)
     return ctx->sk ? view(ctx->sk, v) : -1;
 }
 
+/** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
+static __always_inline int is_local(const struct slot *s)
+{
+    return s->app != 0;
+}
+
 /** The socket that may still be in the send() with which it redirected to the connection last; 0: none is. */
 static __always_inline __u64 pusher_of(const struct slot *s)
 {
@@ -161,13 +167,8 @@ static __always_inline __u64 pusher_of(const struct slot *s)
  * send(), and when it is at work with something else later need not be waited for. */
 static __always_inline void forget_pusher(struct slot *s)
 {
-    s->pusher_left = !is_locked(s->pusher, s->pusher_cookie);
-}
-
-/** Whether the socket where what is redirected to the connection ends is an application's, past TCP. */
-static __always_inline int is_local(const struct slot *s)
-{
-    return s->app != 0;
+    if (is_local(s))
+        s->pusher_left = !is_locked(s->pusher, s->pusher_cookie);
 }
 
 /** The socket that gets what is redirected to the connection: the application's, or the daemon's own, which

@@ -4,7 +4,9 @@
 #include "owner.h"
 
 /** Connections tried before the request goes to userspace. */
+#ifndef POOL_TRIES
 #define POOL_TRIES 16
+#endif
 
 /** Index of the lowest set bit, without branches for the verifier to explore and in a function
  * of its own; clang 14 can not compile __builtin_ctzll() for BPF. */

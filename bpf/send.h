@@ -3,9 +3,7 @@
 
 #include "access.h"
 
-/** Counts bytes on their way to a connection. Before the redirect, so that whoever waits for
- * the count never sees less than what is under way. */
-static __always_inline void count_tx(const struct slot *by, struct slot *target, __u32 len)
+static __always_inline void count_push(const struct slot *by, struct slot *target)
 {
     __u64 cookie = by->app ? by->app : by->cookie;
     if (target->pusher_cookie != cookie) {
@@ -13,17 +11,26 @@ static __always_inline void count_tx(const struct slot *by, struct slot *target,
         target->pusher_cookie = cookie;
     }
     target->pusher_left = 0;
+    target->pushes++;
+}
+
+/** Counts bytes on their way to a connection. Before the redirect, so that whoever waits for
+ * the count never sees less than what is under way. */
+static __always_inline void count_tx(const struct slot *by, struct slot *target, __u32 len)
+{
     target->redirected += len;
     target->tx_seq += len;
     target->activity++;
-    target->pushes++;
+    if (is_local(target))
+        count_push(by, target);
 }
 
 static __always_inline void uncount_tx(struct slot *target, __u32 len)
 {
     target->redirected -= len;
     target->tx_seq -= len;
-    target->pushes--;
+    if (is_local(target))
+        target->pushes--;
 }
 
 /** Redirects `len` bytes to a connection: the slice at hand.

@@ -28,7 +28,7 @@ bool points_grew;
 #define FIELD_ID(name)   FIELD_##name,
 #define FIELD_NAME(name) #name,
 #define FIELD_AT(name)   offsetof(struct slot, name),
-enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 56, POOL_IDLE_REST, POOL_REF };
+enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 58, POOL_IDLE_REST, POOL_REF };
 static const char *const names[] = {FIELDS_OF_SLOT(FIELD_NAME)};
 static const size_t starts[] = {FIELDS_OF_SLOT(FIELD_AT)};
 static uint8_t field_at[sizeof(struct slot)];
@@ -120,7 +120,7 @@ static void _access(const void *address, size_t size, bool write, enum op op)
         point(op, address);
     _note(slot, field, write);
     if (write) {
-        if (op == WRITE || op == AND)
+        if (op == WRITE || op == AND || op == ADD)
             _check_write(slot, field);
         return;
     }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VISITED_BITS 22
+#define VISITED_BITS 24
 #define DEPTH        1500
 #define SAVED        (64UL << 20)
 
