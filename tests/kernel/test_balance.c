@@ -418,7 +418,7 @@ static void test_count(void **state)
     for (int i = 0; i < 3; i++)
         expect_text(down[i]->far, PLAIN_RESPONSE);
     for (int i = 0; i < 200; i++)
-        bench_exchange(b, down[i % 3], up[0]);
+        bench_exchange(b, down[i % 3], up[i % 3]);
     assert_int_equal(_load(b), 0);
 }
 

@@ -63,6 +63,38 @@ static void test_connection_goes_round(void **state)
         expect_silence(down[i]->far);
 }
 
+/* A client gets the connection that it had last if that is idle, and another one if it is not, although the
+ * pool may still say so of both. */
+static void test_last_connection_first(void **state)
+{
+    enum { N = 3 };
+    struct bench *b = *state;
+    struct wire *up[N], *down[N];
+    for (int i = 0; i < N; i++) {
+        up[i] = bench_up(b);
+        down[i] = bench_down(b);
+    }
+    for (int i = 0; i < N; i++)
+        _send_request(down[i], up[i]);
+    for (int i = 0; i < N; i++) {
+        send_text(up[i]->far, PLAIN_RESPONSE);
+        expect_text(down[i]->far, PLAIN_RESPONSE);
+        await(bench_is_idle(b, up[i]));
+    }
+    for (int i = 0; i < 20 * N; i++)
+        bench_exchange(b, down[i * 2 % N], up[i * 2 % N]);
+    bench_slot(b, down[0])->place = up[1]->slot;
+    _send_request(down[0], up[1]);
+    assert_true(bench_load(&b->k->pools[0].idle[0]) >> up[1]->slot & 1);
+    _send_request(down[1], up[2]);
+    _send_request(down[2], up[0]);
+    for (int i = 0; i < N; i++) {
+        send_text(up[(i + 1) % N]->far, PLAIN_RESPONSE);
+        expect_text(down[i]->far, PLAIN_RESPONSE);
+        await(bench_is_idle(b, up[(i + 1) % N]));
+    }
+}
+
 static void test_head_has_no_body(void **state)
 {
     struct bench *b = *state;
@@ -206,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BENCH_TEST(test_second_client_gets_none),
         BENCH_TEST(test_lease_names_both_sides),
+        BENCH_TEST(test_last_connection_first),
         BENCH_TEST(test_connection_goes_round),
         BENCH_TEST(test_head_has_no_body),
         BENCH_TEST(test_other_generation_in_pool),

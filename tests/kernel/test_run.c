@@ -62,6 +62,7 @@ static void test_what_ends_a_run(void **state)
         expect_silence(up->far);
         bench_end_lease(b, down);
         /* Userspace owns the lease's connection now; the next round has one of its own. */
+        bench_take(b, up);
         up = bench_up(b);
     }
     assert_int_equal(bench_reason(b, FALLBACK_PIPELINED), sizeof(after) / sizeof(after[0]));
