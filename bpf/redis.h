@@ -124,14 +124,14 @@ static __always_inline int redis_destination(struct slot *s)
     if (!state || *(volatile __u64 *)state)
         return FALLBACK_EJECTED;
     s->picked = endpoint + 1;
-    return pool_has_idle(endpoint, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+    return HTTP1_OK;
 }
 
 /** Frames the command in the window's first `n` bytes, of `avail` that are there.
  * @return HTTP1_OK, with `total` and `picked` set, or why not. */
 static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
 {
-    int reason = resp_frame_command(&s->window, n, &s->resp, &s->frame);
+    int reason = resp_frame_command(&s->window, 0, n, &s->resp, &s->frame);
     if (reason != RESP_FRAME_OK)
         return FALLBACK_RESP + reason;
     s->total = s->frame.len;
@@ -139,7 +139,10 @@ static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
      * that sends them past TCP needs nobody who does. */
     if (!IS_MSG && avail > s->total)
         return FALLBACK_PIPELINED;
-    return redis_destination(s);
+    reason = redis_destination(s);
+    if (reason == HTTP1_OK && !pool_has_idle(s->picked - 1, s->pool))
+        return FALLBACK_NO_UPSTREAM;
+    return reason;
 }
 
 #ifdef SKEIN_MSG
@@ -152,47 +155,47 @@ static __always_inline int ends_well(CTX *ctx, __u32 end)
            last[1] == '\n';
 }
 
-/** redis_request() for a run. A function of its own for the verifier, which looks the slot up because an
- * older verifier takes no argument as a map's key. */
-__attribute__((noinline)) int redis_next(__u32 index, __u32 n)
+/** Frames the command at `at` in the window, of which `n` bytes are there: all of it. A function of its own
+ * for the verifier, which looks the slot up because an older verifier takes no argument as a map's key.
+ * @return HTTP1_OK, with `picked` set, or why it is not part of a run. */
+__attribute__((noinline)) int redis_next(__u32 index, __u32 at, __u32 n)
 {
     struct slot *s = bpf_map_lookup_elem(&slots, &index);
-    return s ? redis_request(s, n, n) : FALLBACK_INTERNAL;
+    if (!s)
+        return FALLBACK_INTERNAL;
+    int reason = resp_frame_command(&s->window, at, n, &s->resp, &s->frame);
+    if (reason != RESP_FRAME_OK)
+        return FALLBACK_RESP + reason;
+    return s->frame.len > n - at ? FALLBACK_PIPELINED : redis_destination(s);
 }
 
 /** Commands that a client has pipelined go on together with the first, which is framed, if all are there, in
  * the window, and of the same shard. The frame is the first one's again afterwards; `total` and `run` are
  * those of all. A function of its own for the verifier. @return HTTP1_OK, or why they do not take this path.
  */
-__attribute__((noinline)) int redis_run_walk(CTX *ctx, __u32 index, __u32 avail)
+__attribute__((noinline)) int redis_run_walk(__u32 index, __u32 avail)
 {
     struct slot *s = bpf_map_lookup_elem(&slots, &index);
     if (!s)
         return FALLBACK_INTERNAL;
+    struct resp_frame first = s->frame;
     __u32 at = (__u32)s->total, picked = s->picked;
     int i, reason;
-    if (!ends_well(ctx, at))
-        return FALLBACK_RESP + RESP_FRAME_SYNTAX;
+    if (avail > HTTP1_WINDOW)
+        return FALLBACK_PIPELINED;
     for (i = 1; i < RUN_MAX; i++) {
         if (at >= avail)
             break;
-        __u32 n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
-        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n))
-            return FALLBACK_INTERNAL;
-        reason = redis_next(index, n);
+        reason = redis_next(index, at, avail);
         if (reason != HTTP1_OK)
             return reason;
-        if (s->picked != picked || s->frame.len > n)
+        if (s->picked != picked)
             return FALLBACK_PIPELINED;
         at += (__u32)s->frame.len;
-        if (!ends_well(ctx, at))
-            return FALLBACK_RESP + RESP_FRAME_SYNTAX;
     }
-    if (at != avail || at > HTTP1_WINDOW)
+    if (at != avail)
         return FALLBACK_PIPELINED;
-    if (load_again(ctx, 0, &s->window, sizeof(s->window), at) ||
-        resp_frame_command(&s->window, at, &s->resp, &s->frame) != RESP_FRAME_OK)
-        return FALLBACK_INTERNAL;
+    s->frame = first;
     s->total = at;
     s->run = (__u8)i;
     return HTTP1_OK;
@@ -201,7 +204,7 @@ __attribute__((noinline)) int redis_run_walk(CTX *ctx, __u32 index, __u32 avail)
 /** The framed command, and what goes on with it. @return HTTP1_OK or why it does not take this path. */
 static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
 {
-    return avail > s->total ? redis_run_walk(ctx, ref_index(ref), avail) : HTTP1_OK;
+    return avail > s->total ? redis_run_walk(ref_index(ref), avail) : HTTP1_OK;
 }
 
 #else
@@ -213,9 +216,11 @@ static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 
 
 #endif
 
-static __always_inline int redis_reply(struct slot *s, __u32 n)
+/** Frames the reply at `at` in the window, of which `n` bytes are there. @return HTTP1_OK, with `total` set,
+ * or why it does not take this path. */
+static __always_inline int redis_reply(struct slot *s, __u32 at, __u32 n)
 {
-    int reason = resp_frame_reply(&s->window, n, &s->resp, &s->frame);
+    int reason = resp_frame_reply(&s->window, at, n, &s->resp, &s->frame);
     if (reason != RESP_FRAME_OK)
         return FALLBACK_RESP + reason;
     s->total = s->frame.len;

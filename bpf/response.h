@@ -27,7 +27,7 @@ static __always_inline int load_reply(CTX *ctx, struct slot *s, __u32 offset, __
 {
     if (load_bytes(ctx, offset, &s->window, sizeof(s->window), n))
         return FALLBACK_INTERNAL;
-    return redis_reply(s, n);
+    return redis_reply(s, 0, n);
 }
 
 /** Why `len` bytes can not be redirected to the client now: its socket is gone, or it does not take what it
@@ -47,20 +47,34 @@ static __always_inline __u32 client_refuses(struct slot *d, __u32 dref, __u32 le
 
 #ifdef SKEIN_MSG
 
+/** Frames the reply `at` bytes after the first, of which the window begins `base` bytes after it; moves the
+ * window there if it does not hold enough of it. @return HTTP1_OK, with `total` set, or why it does not go on
+ * with the others. */
+static __always_inline int redis_next_reply(CTX *ctx, struct slot *s, __u32 *base, __u32 at, __u32 avail)
+{
+    __u32 n = avail - *base < HTTP1_WINDOW ? avail - *base : HTTP1_WINDOW;
+    if (at - *base < n && redis_reply(s, at - *base, n) == HTTP1_OK)
+        return HTTP1_OK;
+    if (at == *base)
+        return FALLBACK_RESP + RESP_FRAME_PARTIAL;
+    *base = at;
+    n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
+    return load_bytes(ctx, at, &s->window, sizeof(s->window), n) ? FALLBACK_INTERNAL : redis_reply(s, 0, n);
+}
+
 /** Replies that the server has written together go on together with the first, which is framed; of the last
  * one its end may be missing. `total` and `replies` are those of all. A function of its own for the verifier.
  */
 __attribute__((noinline)) int redis_replies_walk(CTX *ctx, struct slot *s, __u32 avail)
 {
-    __u32 at, i;
+    __u32 base = 0, at, i;
     if (!s)
         return -1;
     at = (__u32)s->total;
     for (i = 1; i < RUN_MAX; i++) {
-        if (!ends_well(ctx, at) || i >= s->run || at >= avail)
-            break;
-        __u32 n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
-        if (load_bytes(ctx, at, &s->window, sizeof(s->window), n) || redis_reply(s, n) != HTTP1_OK)
+        /* What ends inside of the window was seen to end well. */
+        if (i >= s->run || at >= avail || (at - base > HTTP1_WINDOW && !ends_well(ctx, at)) ||
+            redis_next_reply(ctx, s, &base, at, avail) != HTTP1_OK)
             break;
         if (s->total > avail - at) {
             s->total += at;

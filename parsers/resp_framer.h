@@ -48,7 +48,7 @@ enum resp_frame_flags {
     RESP_F_KEY = 1 << 0, /**< Command: there is a second argument, possibly an empty one. */
 };
 
-/** What framing found. Offsets count from the first byte of the message. */
+/** What framing found. Offsets count from the first byte of the window. */
 struct resp_frame {
     unsigned long long len;  /**< Bytes of the whole message, possibly beyond the window. */
     unsigned short head_len; /**< Bytes before the last bulk string's text; `len` if the message

@@ -195,11 +195,11 @@ static inline int _resp_key(const struct http1_window *w, unsigned int n, struct
 static inline int _resp_command(const struct http1_window *w, unsigned int n, struct resp_scan_state *s,
                                 struct resp_frame *f)
 {
-    s->pos = 0;
+    int first = _resp_byte(w, n, s->pos);
     s->only = '*';
     int reason = resp_scan_element(w, n, s);
     if (reason != RESP_FRAME_OK)
-        return reason == RESP_FRAME_SYNTAX && w->bytes[0] != '*' ? RESP_FRAME_INLINE : reason;
+        return reason == RESP_FRAME_SYNTAX && first != '*' ? RESP_FRAME_INLINE : reason;
     if (s->value < 1 || s->value > RESP_FRAME_ARGS_MAX)
         return RESP_FRAME_COUNT;
     f->argc = (unsigned short)s->value;
@@ -215,7 +215,7 @@ static inline int _resp_command(const struct http1_window *w, unsigned int n, st
     return reason;
 }
 
-/** Frames the command at the start of a window: a multibulk of 1 to RESP_FRAME_ARGS_MAX arguments.
+/** Frames the command at `from` in a window: a multibulk of 1 to RESP_FRAME_ARGS_MAX arguments.
  * The name, the second argument and all arguments but the last have to be there; the last one
  * may reach beyond `n` and beyond the window. Whoever forwards what was not there has to see that it
  * ends with CRLF.
@@ -223,21 +223,23 @@ static inline int _resp_command(const struct http1_window *w, unsigned int n, st
  * It begins anew with every call.
  *
  * @param w  The bytes; those from `n` on are not looked at.
- * @param n  Bytes available; more than HTTP1_WINDOW counts as HTTP1_WINDOW.
+ * @param from  Where the message begins.
+ * @param n  Bytes available, from the start of the window; more than HTTP1_WINDOW counts as HTTP1_WINDOW.
  * @param s  Working memory.
  * @param f  With RESP_FRAME_OK everything is set; otherwise only `reason` is meaningful.
  * @return enum resp_frame_reason. RESP_FRAME_PARTIAL for n < HTTP1_WINDOW only, and then it is
  *         no error for resp_request_parse() either.
  */
-RESP_GLOBAL int resp_frame_command(const struct http1_window *w, unsigned int n, struct resp_scan_state *s,
-                                   struct resp_frame *f)
+RESP_GLOBAL int resp_frame_command(const struct http1_window *w, unsigned int from, unsigned int n,
+                                   struct resp_scan_state *s, struct resp_frame *f)
 {
     if (!w || !s || !f)
         return RESP_FRAME_SYNTAX;
     *f = (struct resp_frame){0};
+    s->pos = from;
     int reason = _resp_command(w, n, s, f);
-    f->head_len = (unsigned short)s->text;
-    f->len = s->pos;
+    f->head_len = (unsigned short)(s->text - from);
+    f->len = s->pos - from;
     f->reason = (unsigned char)reason;
     return reason;
 }
@@ -260,7 +262,7 @@ static inline int _resp_array(struct resp_scan_state *s)
 
 static inline int _resp_reply(const struct http1_window *w, unsigned int n, struct resp_scan_state *s)
 {
-    s->pos = s->elements = s->arrays = 0;
+    s->elements = s->arrays = 0;
     s->left = 1;
     s->only = 0;
     for (unsigned int i = 0; i <= RESP_FRAME_ELEMENTS_MAX; i++) {
@@ -276,7 +278,7 @@ static inline int _resp_reply(const struct http1_window *w, unsigned int n, stru
     return RESP_FRAME_OK;
 }
 
-/** Frames the reply at the start of a window: RESP2, arrays of at most RESP_FRAME_ELEMENTS_MAX
+/** Frames the reply at `from` in a window: RESP2, arrays of at most RESP_FRAME_ELEMENTS_MAX
  * elements. All elements but the last have to be there, and the last one too unless it is a
  * bulk string, which may reach beyond `n` and beyond the window.
  *
@@ -284,16 +286,17 @@ static inline int _resp_reply(const struct http1_window *w, unsigned int n, stru
  * @return enum resp_frame_reason. RESP_FRAME_PARTIAL for n < HTTP1_WINDOW only, and then it is
  *         no error for resp_reply_feed() either.
  */
-RESP_GLOBAL int resp_frame_reply(const struct http1_window *w, unsigned int n, struct resp_scan_state *s,
-                                 struct resp_frame *f)
+RESP_GLOBAL int resp_frame_reply(const struct http1_window *w, unsigned int from, unsigned int n,
+                                 struct resp_scan_state *s, struct resp_frame *f)
 {
     if (!w || !s || !f)
         return RESP_FRAME_SYNTAX;
     *f = (struct resp_frame){0};
-    int reason = _resp_reply(w, n, s);
-    f->type = w->bytes[0];
-    f->head_len = (unsigned short)s->text;
-    f->len = s->pos;
+    s->pos = from;
+    int reason = _resp_reply(w, n, s), type = _resp_byte(w, n, from);
+    f->type = (unsigned char)(type < 0 ? 0 : type);
+    f->head_len = (unsigned short)(s->text - from);
+    f->len = s->pos - from;
     f->reason = (unsigned char)reason;
     return reason;
 }

@@ -111,10 +111,13 @@ void bypass_refs(struct kpath *k, uint32_t refs)
 static int _open(struct kpath *k, const struct conf *conf, struct probe *p)
 {
     char why[PROBE_WHY];
-    uint64_t start = probe_now();
     const char *cgroup = conf ? conf->datapath.cgroup : NULL;
     const struct conf_bypass *except = conf ? &conf->bypass : NULL;
     const char *what = "loading the BPF programs";
+    bypass_foretest(k, p);
+    if (conf && conf->datapath.bypass == CONF_AUTO && probe_culprit(p, GUARD_AUTO))
+        return -ENOTRECOVERABLE;
+    uint64_t start = probe_now();
     int r = _load(k, except);
     if (!r) {
         what = "attaching to the cgroup";

@@ -117,6 +117,9 @@ int kernel_selftest(struct kpath *k, struct probe *p);
 /** The same for the bypass path, when it is loaded and attached. @return 0 or -ENOTRECOVERABLE. */
 int bypass_selftest(struct kpath *k, struct probe *p);
 
+/** What can be said before the bypass path's programs are loaded: whether GUARD_AUTO allows it. */
+void bypass_foretest(struct kpath *k, struct probe *p);
+
 /** Has what TCP brings to registered sockets counted by FIONREAD; for those registered afterwards. */
 int bypass_collect(struct kpath *k);
 

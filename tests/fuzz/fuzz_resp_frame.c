@@ -22,6 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct resp_limits limits = {.multibulk = 1024 * 1024, .bulk = RESP_FRAME_BULK_MAX};
 
+#define FURTHER 100
+
 /* Framed in a window whose other bytes, and whose working memory, are made to mislead. */
 static int _frame(const char *data, size_t size, bool is_reply, struct resp_frame *f)
 {
@@ -29,10 +31,19 @@ static int _frame(const char *data, size_t size, bool is_reply, struct resp_fram
     static struct resp_scan_state scan;
     memset(&window, size & 1 ? '1' : '\r', sizeof(window));
     memcpy(window.bytes, data, size < sizeof(window) ? size : sizeof(window));
-    int reason = is_reply ? resp_frame_reply(&window, (unsigned)size, &scan, f)
-                          : resp_frame_command(&window, (unsigned)size, &scan, f);
+    int reason = is_reply ? resp_frame_reply(&window, 0, (unsigned)size, &scan, f)
+                          : resp_frame_command(&window, 0, (unsigned)size, &scan, f);
     CHECK(reason == f->reason && reason >= 0 && reason < _RESP_FRAME_REASON_MAX);
     CHECK(reason != RESP_FRAME_PARTIAL || size < HTTP1_WINDOW);
+    if (size < sizeof(window) - FURTHER) {
+        /* Further on in the window nothing changes but how much is out of its reach. */
+        struct resp_frame moved;
+        memmove(window.bytes + FURTHER, window.bytes, size);
+        int again = is_reply ? resp_frame_reply(&window, FURTHER, FURTHER + (unsigned)size, &scan, &moved)
+                             : resp_frame_command(&window, FURTHER, FURTHER + (unsigned)size, &scan, &moved);
+        CHECK(again == reason || (reason == RESP_FRAME_PARTIAL && again == RESP_FRAME_TOO_LONG));
+        CHECK(reason || (moved.len == f->len && moved.argc == f->argc && moved.key_len == f->key_len));
+    }
     return reason;
 }
 

@@ -239,7 +239,7 @@ static uint64_t _redis_len(const uint8_t *in, size_t len)
     struct resp_frame f;
     unsigned n = len < HTTP1_WINDOW ? (unsigned)len : HTTP1_WINDOW;
     memcpy(w.bytes, in, n);
-    int reason = *in == '*' ? resp_frame_command(&w, n, &scan, &f) : resp_frame_reply(&w, n, &scan, &f);
+    int reason = *in == '*' ? resp_frame_command(&w, 0, n, &scan, &f) : resp_frame_reply(&w, 0, n, &scan, &f);
     return reason == RESP_FRAME_OK ? f.len : 0;
 }
 

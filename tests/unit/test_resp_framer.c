@@ -21,15 +21,37 @@ static struct http1_window window;
 static struct resp_scan_state scan;
 static struct resp_frame frame;
 
+/* Somewhere else in a window nothing changes but offsets, and how much is out of its reach. */
+static void _frame_further_on(const char *text, size_t len, bool is_reply)
+{
+    struct resp_frame moved;
+    unsigned from = 1 + (unsigned)len % 97;
+    if (from + len > sizeof(window))
+        return;
+    memset(&window, '*', sizeof(window));
+    memcpy(window.bytes + from, text, len);
+    int reason = is_reply ? resp_frame_reply(&window, from, from + (unsigned)len, &scan, &moved)
+                          : resp_frame_command(&window, from, from + (unsigned)len, &scan, &moved);
+    if (frame.reason == RESP_FRAME_PARTIAL && reason == RESP_FRAME_TOO_LONG)
+        return;
+    assert_int_equal(reason, frame.reason);
+    if (reason != RESP_FRAME_OK)
+        return;
+    moved.name_off -= moved.name_len ? from : 0;
+    moved.key_off -= moved.flags & RESP_F_KEY ? from : 0;
+    assert_memory_equal(&moved, &frame, sizeof(frame));
+}
+
 static int _frame(const char *text, size_t len, bool is_reply)
 {
     memset(&window, '1', sizeof(window));
     memcpy(window.bytes, text, len < sizeof(window) ? len : sizeof(window));
     memset(&scan, 0x55, sizeof(scan));
     memset(&frame, 0x55, sizeof(frame));
-    int reason = is_reply ? resp_frame_reply(&window, (unsigned)len, &scan, &frame)
-                          : resp_frame_command(&window, (unsigned)len, &scan, &frame);
+    int reason = is_reply ? resp_frame_reply(&window, 0, (unsigned)len, &scan, &frame)
+                          : resp_frame_command(&window, 0, (unsigned)len, &scan, &frame);
     assert_int_equal(reason, frame.reason);
+    _frame_further_on(text, len, is_reply);
     return reason;
 }
 
@@ -287,23 +309,23 @@ static void test_used_memory(void **state)
 {
     static const char command[] = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", reply[] = "*1\r\n+OK\r\n";
     memcpy(window.bytes, command, sizeof(command) - 1);
-    assert_int_equal(resp_frame_command(&window, sizeof(command) - 1, &scan, &frame), RESP_FRAME_OK);
+    assert_int_equal(resp_frame_command(&window, 0, sizeof(command) - 1, &scan, &frame), RESP_FRAME_OK);
     memcpy(window.bytes, reply, sizeof(reply) - 1);
-    assert_int_equal(resp_frame_reply(&window, sizeof(reply) - 1, &scan, &frame), RESP_FRAME_OK);
+    assert_int_equal(resp_frame_reply(&window, 0, sizeof(reply) - 1, &scan, &frame), RESP_FRAME_OK);
     assert_int_equal(frame.len, sizeof(reply) - 1);
     assert_int_equal(frame.type, '*');
     assert_int_equal(frame.argc, 0);
     memcpy(window.bytes, command, sizeof(command) - 1);
-    assert_int_equal(resp_frame_command(&window, sizeof(command) - 1, &scan, &frame), RESP_FRAME_OK);
+    assert_int_equal(resp_frame_command(&window, 0, sizeof(command) - 1, &scan, &frame), RESP_FRAME_OK);
     assert_int_equal(frame.len, sizeof(command) - 1);
     assert_int_equal(frame.type, 0);
 }
 
 static void test_null_pointers(void **state)
 {
-    assert_int_equal(resp_frame_command(NULL, 1, &scan, &frame), RESP_FRAME_SYNTAX);
-    assert_int_equal(resp_frame_command(&window, 1, NULL, &frame), RESP_FRAME_SYNTAX);
-    assert_int_equal(resp_frame_reply(&window, 1, &scan, NULL), RESP_FRAME_SYNTAX);
+    assert_int_equal(resp_frame_command(NULL, 0, 1, &scan, &frame), RESP_FRAME_SYNTAX);
+    assert_int_equal(resp_frame_command(&window, 0, 1, NULL, &frame), RESP_FRAME_SYNTAX);
+    assert_int_equal(resp_frame_reply(&window, 0, 1, &scan, NULL), RESP_FRAME_SYNTAX);
 }
 
 int main(void)
