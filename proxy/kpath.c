@@ -24,12 +24,6 @@
  * it did not carry at least as many on the kernel path before it fell back again. */
 #define PENALTY_MAX 1024
 
-static struct pool *_pool(const struct conn *u)
-{
-    struct kpath *k = u->worker->kpath->k;
-    return &k->pools[u->endpoint * k->n_workers + u->worker->id];
-}
-
 /* Slots ------------------------------------------------------------------------------- */
 
 static bool _acquire_slot(struct conn *c)
@@ -208,59 +202,6 @@ static void _penalize(struct conn *d, const struct conn *u)
 
 /* Upstream ---------------------------------------------------------------------------- */
 
-/* From here on it can be leased. Not before it is in the maps: a program that still has the place's bit in
- * hand from before would lease it, and could be at work with the slot when inserting fails. */
-static void _pool_put(struct conn *u)
-{
-    uint32_t i = u->pool_index;
-    uint32_t ref = slot_ref(u->slot, u->worker->kpath->k->gens[u->slot]);
-    __atomic_store_n(&_pool(u)->ref[i], ref, __ATOMIC_RELEASE);
-    __atomic_fetch_or(&_pool(u)->idle[i / 64], 1ULL << (i % 64), __ATOMIC_ACQ_REL);
-}
-
-static void _pool_hide(struct conn *u)
-{
-    uint32_t i = u->pool_index;
-    __atomic_fetch_and(&_pool(u)->idle[i / 64], ~(1ULL << (i % 64)), __ATOMIC_ACQ_REL);
-}
-
-/* Finds it a place; it is taken when the connection is put there. */
-static bool _pool_place(struct conn *u)
-{
-    const struct pool *p = _pool(u);
-    for (uint32_t i = 0; i < POOL_SIZE; i++) {
-        if (p->ref[i])
-            continue;
-        u->pool_index = i;
-        return true;
-    }
-    return false;
-}
-
-static void _pool_leave(struct conn *u)
-{
-    if (u->pool_index == UINT32_MAX)
-        return;
-    _pool_hide(u);
-    _pool(u)->ref[u->pool_index] = 0;
-    u->pool_index = UINT32_MAX;
-}
-
-uint32_t kpath_pooled(struct worker *w, uint32_t endpoint)
-{
-    uint32_t n = 0;
-    if (!w->kpath || endpoint >= w->kpath->k->n_endpoints)
-        return 0;
-    const struct kpath *k = w->kpath->k;
-    const struct pool *p = &k->pools[endpoint * k->n_workers + w->id];
-    for (uint32_t i = 0; i < POOL_SIZE; i++) {
-        /* A connection that is leased may have its bit (bpf/pool.h). */
-        if (p->ref[i] && (__atomic_load_n(&p->idle[i / 64], __ATOMIC_RELAXED) >> i % 64 & 1))
-            n += !owner_lease(slot_owner(&k->slots[ref_index(p->ref[i])]));
-    }
-    return n;
-}
-
 void kpath_connecting(struct conn *c, bool excepted)
 {
     c->excepted = excepted;
@@ -282,17 +223,17 @@ bool kpath_donate(struct conn *c)
     s->stats_id = c->endpoint;
     s->protocol = c->ops->protocol;
     s->pool = c->endpoint * k->n_workers + c->worker->id;
-    if (!_pool_place(c)) {
+    if (!kpath_pool_place(c)) {
         kernel_forget(k, c->slot, 0);
         _release_slot(c);
         return false;
     }
     s->pool_index = c->pool_index;
     if (!_insert(c, false)) {
-        _pool_put(c);
+        kpath_pool_put(c);
         return true;
     }
-    c->pool_index = UINT32_MAX;
+    kpath_pool_unplace(c);
     return false;
 }
 
@@ -367,7 +308,7 @@ static struct conn *_take_pair(struct conn *c)
 static void _idle(struct conn *c)
 {
     if (c->upstream) {
-        _pool_hide(c); /* Parked when it has left. */
+        kpath_pool_hide(c); /* Parked when it has left. */
     } else {
         c->picked = kpath_slot(c)->picked;
         c->ops->clock(c);
@@ -393,7 +334,7 @@ void kpath_wake(struct conn *c)
     if (d)
         _penalize(d, u);
     if (p) {
-        _pool_hide(u);
+        kpath_pool_hide(u);
         _count_spills(d, u);
         d->ops->takeover(d, u, kpath_slot(d), kpath_slot(u));
     } else {
@@ -412,7 +353,7 @@ void kpath_detach(struct conn *c)
         return;
     struct conn *p = _take_pair(c);
     if (c->upstream)
-        _pool_hide(c);
+        kpath_pool_hide(c);
     /* The other side has lost its counterpart in the middle of a message. */
     if (p)
         conn_close(p, true);
@@ -423,7 +364,7 @@ void kpath_free_slot(struct conn *c)
     if (c->slot == SLOT_NONE)
         return;
     if (c->upstream)
-        _pool_leave(c);
+        kpath_pool_leave(c);
     kernel_forget(c->worker->kpath->k, c->slot, c->cookie);
     _release_slot(c);
 }

@@ -14,10 +14,10 @@ MUTANTS = [
       ("    if (owner_lease(w) != ref)\n        return false;\n    p->kernel", "    p->kernel")]),
     ("lease_any_generation", "bpf/owner.h", "no delivery to a dead generation", "slots are used again",
      [("owner_gen(w) != ref_gen(uref) || !(w & OWNER_UP) || ", "")]),
-    ("ref_before_the_insert", "proxy/kpath.c", "no delivery to a dead generation", "insertions fail",
+    ("ref_before_the_insert", "proxy/kpath_pool.c", "no delivery to a dead generation", "insertions fail",
      [("        u->pool_index = i;\n", "        u->pool_index = i;\n        _pool(u)->ref[i] = slot_ref(u->slot, "
        "u->worker->kpath->k->gens[u->slot]);\n"),
-      ("    c->pool_index = UINT32_MAX;\n    return false;", "    _pool_leave(c);\n    return false;")]),
+      ("kpath_pool_unplace(struct conn *u)\n{\n    u->pool_index = UINT32_MAX;", "kpath_pool_unplace(struct conn *u)\n{\n    kpath_pool_leave(u);")]),
     ("lease_what_userspace_owns", "bpf/owner.h", "no double lease", "a connection is taken twice", [("(w & (OWNER_USER | OWNER_BUSY))", "(w & OWNER_BUSY)")]),
     ("upstream_word_cleared_first", "bpf/response.h", "no double lease", "a connection is taken twice",
      [("    lease_clear(d);\n    lease_end(s, lease_bits(dref) | OWNER_BUSY);",
