@@ -5,8 +5,8 @@ import threading
 import time
 
 from counters import kernel_share, message_paths
-from peers import BODY_BYTES, DIRECT, HAPROXY, HOST, HUGE, LARGE, SMALL, BenchError, Skein
-from report import Row
+from peers import BODY_BYTES, DIRECT, HAPROXY, HOST, HUGE, LARGE, SKEIN_BYPASS, SMALL, BenchError, Skein
+from report import BYPASS_COLUMNS, COLUMNS, Row
 
 MIB = 1 << 20
 STALLED_CLIENTS = 20
@@ -104,11 +104,22 @@ class _OtherClient:
 
 def stalled_readers(bench):
     title = f"{STALLED_CLIENTS} clients ask for 1 GiB and read nothing"
-    memory = Row(title, "MemAvailable drop, MiB", "{:.1f}", reference=HAPROXY)
-    failed = Row(title, "another client's requests that failed", combine=sum)
-    slowest = Row(title, "its slowest answer, ms", "{:.1f}", combine=max)
+    return _stalled_readers(bench, title, bench.names, COLUMNS, 0)
+
+
+def local_stalled_readers(bench):
+    """After a few exchanges: a connection's first request takes no path but the daemon's."""
+    title = f"local peers: {STALLED_CLIENTS} clients ask for 1 GiB and read nothing"
+    names = bench.names + [SKEIN_BYPASS] * bench.has_skein
+    return _stalled_readers(bench, title, [name for name in names if name in BYPASS_COLUMNS], BYPASS_COLUMNS, 3)
+
+
+def _stalled_readers(bench, title, names, columns, warm_ups):
+    memory = Row(title, "MemAvailable drop, MiB", "{:.1f}", reference=HAPROXY, columns=columns)
+    failed = Row(title, "another client's requests that failed", combine=sum, columns=columns)
+    slowest = Row(title, "its slowest answer, ms", "{:.1f}", combine=max, columns=columns)
     for _ in range(min(bench.rounds, 3)):
-        for name in bench.names:
+        for name in names:
             # A fresh process each time: allocators keep what an earlier run made them take.
             server = bench.fresh(name)
             start = steady_memory()
@@ -116,6 +127,9 @@ def stalled_readers(bench):
             try:
                 for _ in range(STALLED_CLIENTS):
                     clients.append(connect(server))
+                    for _ in range(warm_ups):
+                        send_get(clients[-1], SMALL)
+                        read_response(clients[-1])
                     send_get(clients[-1], HUGE)
                 with _OtherClient(server) as other:
                     time.sleep(bench.stall_seconds)
