@@ -140,7 +140,7 @@ int main(void)
         BENCH_TEST(test_deep),
     };
     char *cgroups[] = {_excepted};
-    struct conf conf = {.bypass = {.cgroups = cgroups, .n_cgroups = 1}};
+    struct conf conf = {.datapath = {.bypass = CONF_ON}, .bypass = {.cgroups = cgroups, .n_cgroups = 1}};
     int r = cgroup_root(_mount, sizeof(_mount));
     sprintf(_excepted, "skein-test-%d", (int)getpid());
     sprintf(_other, "%s-other", _excepted);
