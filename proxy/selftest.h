@@ -8,9 +8,11 @@
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "kernel_internal.h"
 #include "probe.h"
@@ -59,6 +61,15 @@ extern const struct selftest_check selftest_checks[];
 extern const size_t selftest_checks_len;
 
 /* Connections ------------------------------------------------------------------------- */
+
+union selftest_address {
+    struct sockaddr sa;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+};
+
+/** Fills the loopback address of a family in, port 0. @return Its length. */
+socklen_t selftest_loopback(union selftest_address *a, int family);
 
 /** Connects both pairs and prepares their slots; nothing is inserted yet.
  * @param family   AF_INET or AF_INET6.

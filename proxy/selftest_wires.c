@@ -24,13 +24,7 @@ void selftest_pause(void)
 
 /* Connections ------------------------------------------------------------------------- */
 
-union address {
-    struct sockaddr sa;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-};
-
-static socklen_t _loopback(union address *a, int family)
+socklen_t selftest_loopback(union selftest_address *a, int family)
 {
     memset(a, 0, sizeof(*a));
     a->sa.sa_family = (sa_family_t)family;
@@ -56,8 +50,8 @@ static void _set_up(int fd, int buffers)
  * @return 0 or -errno; what was opened is in the two. */
 static int _connect_pair(struct selftest *t, int family, int buffers, int *far, int *near)
 {
-    union address a;
-    socklen_t len = _loopback(&a, family);
+    union selftest_address a;
+    socklen_t len = selftest_loopback(&a, family);
     int l = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (l < 0)
         return -errno;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "proxy/probe.h"
+#include "proxy/selftest.h"
 #include "skein.skel.h"
 
 static const struct conf *_conf;
@@ -38,29 +39,12 @@ int bypass_run(const char *name, const struct CMUnitTest *tests, size_t n)
 
 /* Connections ------------------------------------------------------------------------- */
 
-union address {
-    struct sockaddr sa;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-};
-
-static socklen_t _loopback(union address *a, int family)
-{
-    memset(a, 0, sizeof(*a));
-    a->sa.sa_family = (sa_family_t)family;
-    if (family == AF_INET6) {
-        a->in6.sin6_addr = in6addr_loopback;
-        return sizeof(a->in6);
-    }
-    a->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return sizeof(a->in);
-}
-
 /* What a client connects to: the listener's port, at the loopback address of its own family. */
-static socklen_t _target(union address *a, const struct bypass_place *where, const union address *listener)
+static socklen_t _target(union selftest_address *a, const struct bypass_place *where,
+                         const union selftest_address *listener)
 {
     in_port_t port = listener->sa.sa_family == AF_INET6 ? listener->in6.sin6_port : listener->in.sin_port;
-    socklen_t len = _loopback(a, where->client_family);
+    socklen_t len = selftest_loopback(a, where->client_family);
     if (where->client_family != AF_INET6) {
         a->in.sin_port = port;
     } else {
@@ -84,8 +68,8 @@ static void _set_up(int fd, int buffers)
 
 static void _connect(struct bench *b, struct wire *w, const struct bypass_place *where)
 {
-    union address a, to;
-    socklen_t len = _loopback(&a, where->server_family);
+    union selftest_address a, to;
+    socklen_t len = selftest_loopback(&a, where->server_family);
     int l = socket(where->server_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int *client = w->upstream ? &w->near : &w->far, *server = w->upstream ? &w->far : &w->near;
     _set_up(l, w->upstream ? where->far_buf : where->near_buf);
@@ -108,22 +92,10 @@ static void _connect(struct bench *b, struct wire *w, const struct bypass_place 
     _set_up(*server, 0);
 }
 
-static struct wire *_new_wire(struct bench *b, bool upstream)
-{
-    assert_true(b->n_wires < BENCH_SLOTS);
-    struct wire *w = &b->wires[b->n_wires];
-    memset(w, 0, sizeof(*w));
-    w->slot = b->n_wires;
-    w->upstream = upstream;
-    w->far = w->near = -1;
-    b->n_wires++;
-    return w;
-}
-
 struct wire *bypass_pair(struct bench *b, bool upstream, const struct bypass_place *where)
 {
     struct bypass_place p = where ? *where : (struct bypass_place){0};
-    struct wire *w = _new_wire(b, upstream);
+    struct wire *w = bench_new_wire(b, upstream);
     if (!p.client_family)
         p.client_family = p.server_family = AF_INET;
     _connect(b, w, &p);
@@ -133,7 +105,7 @@ struct wire *bypass_pair(struct bench *b, bool upstream, const struct bypass_pla
 
 struct wire *bypass_adopt(struct bench *b, bool upstream, int near, int far)
 {
-    struct wire *w = _new_wire(b, upstream);
+    struct wire *w = bench_new_wire(b, upstream);
     w->near = near;
     w->far = far;
     wire_renew(b, w);

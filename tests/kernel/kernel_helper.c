@@ -167,7 +167,7 @@ void wire_renew(struct bench *b, struct wire *w)
     w->ref = kernel_init_slot(b->k, w->slot, w->upstream);
 }
 
-struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf)
+struct wire *bench_new_wire(struct bench *b, bool upstream)
 {
     assert_true(b->n_wires < BENCH_SLOTS);
     struct wire *w = &b->wires[b->n_wires];
@@ -176,6 +176,12 @@ struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_bu
     w->upstream = upstream;
     w->far = w->near = -1;
     b->n_wires++;
+    return w;
+}
+
+struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf)
+{
+    struct wire *w = bench_new_wire(b, upstream);
     wire_connect(w, near_buf, far_buf);
     wire_renew(b, w);
     return w;

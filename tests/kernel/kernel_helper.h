@@ -89,6 +89,9 @@ static inline void wire_connect(struct wire *w, int near_buf, int far_buf)
     wire_connect_over(AF_INET, w, near_buf, far_buf);
 }
 
+/** A wire's place and slot, without connections. */
+struct wire *bench_new_wire(struct bench *b, bool upstream);
+
 /** A connection with an initialised slot that is not in the map yet. */
 struct wire *bench_pair(struct bench *b, bool upstream, int near_buf, int far_buf);
 

@@ -134,6 +134,18 @@ static void _defer(int l)
     assert_int_equal(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)), 0);
 }
 
+/* Connects to the listener while strangers with the same addresses do: before it (0), in the middle (1). */
+static void _connect_among(struct bench *b, struct strangers *s, int client, int listener, int when)
+{
+    if (when == 0)
+        _strangers_connect(b, s);
+    if (when == 1)
+        _defer(listener);
+    _connect(client, "127.0.0.1");
+    if (when == 1)
+        _strangers_connect(b, s);
+}
+
 static void _check_client(struct bench *b, int when)
 {
     struct strangers s;
@@ -141,13 +153,7 @@ static void _check_client(struct bench *b, int when)
     struct wire *up = bypass_up(b);
     _strangers_open(&s);
     bypass_listen(b->k, l);
-    if (when == 0)
-        _strangers_connect(b, &s);
-    if (when == 1)
-        _defer(l);
-    _connect(c, "127.0.0.1");
-    if (when == 1)
-        _strangers_connect(b, &s);
+    _connect_among(b, &s, c, l, when);
     assert_true(bypass_knows(b, c));
     send_text(c, PLAIN_REQUEST);
     struct wire *down = bypass_adopt(b, false, _accept(l), c);
@@ -185,13 +191,7 @@ static void _check_server(struct bench *b, int when)
     struct wire *down = bypass_down(b);
     _strangers_open(&s);
     bypass_connecting(b->k, c);
-    if (when == 0)
-        _strangers_connect(b, &s);
-    if (when == 1)
-        _defer(l);
-    _connect(c, "127.0.0.1");
-    if (when == 1)
-        _strangers_connect(b, &s);
+    _connect_among(b, &s, c, l, when);
     send_text(c, PLAIN_REQUEST);
     struct wire *up = bypass_adopt(b, true, c, _accept(l));
     assert_true(bypass_knows(b, up->far));
