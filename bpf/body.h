@@ -8,7 +8,7 @@
 #define UNACCOUNTED_MAX (1U << 20)
 
 /** Chunks that one slice goes through at most. */
-#define SLICE_CHUNKS (IS_MSG ? 512 : 64)
+#define SLICE_CHUNKS (IS_MSG ? 384 : 64)
 
 /** Bytes of a slice. strparser sets a limit; SK_MSG has all that one send() brings. */
 static __always_inline __u32 at_most(__u32 avail, __u64 len)

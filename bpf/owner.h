@@ -88,14 +88,6 @@ static __always_inline int lease_take(struct slot *u, __u32 uref, __u32 dref)
     return __sync_val_compare_and_swap(&u->owner, w, w | lease_bits(dref)) == w ? 0 : -1;
 }
 
-/** Clears bits of an upstream connection's word that are known to be set, its lease among them, before its
- * idle bit is looked at: an operation whose result is used keeps that order on any CPU. */
-static __always_inline void lease_end(struct slot *u, __u64 bits)
-{
-    __u64 old = __sync_fetch_and_add(&u->owner, -bits);
-    HTTP1_OPAQUE(old);
-}
-
 /** Clears a lease; only the side that holds the right to may call it (skein/slot.h). */
 static __always_inline void lease_clear(struct slot *s)
 {

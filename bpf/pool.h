@@ -3,9 +3,9 @@
 
 #include "owner.h"
 
-/** Connections tried before the request goes to userspace. */
+/** Connections looked at, besides a client's last one, before the request goes to userspace. */
 #ifndef POOL_TRIES
-#define POOL_TRIES 16
+#define POOL_TRIES 32
 #endif
 
 /** Index of the lowest set bit, without branches for the verifier to explore and in a function
@@ -24,9 +24,9 @@ __attribute__((noinline)) __u32 lowest_bit(__u64 word)
     return bit;
 }
 
-/** Takes the first idle bit from place `from` on out of a pool, all around. A function of its own for the
- * verifier. @return Its place, -1 if there is none. */
-__attribute__((noinline)) int pool_pop(__u32 index, __u32 from)
+/** Finds the first bit from place `from` on in a pool, all around. A function of its own for the verifier.
+ * @return Its place, -1 if there is none. */
+__attribute__((noinline)) int pool_next(__u32 index, __u32 from)
 {
     struct pool *p = bpf_map_lookup_elem(&pools, &index);
     __u64 wanted = ~0ULL << (from & 63);
@@ -36,12 +36,8 @@ __attribute__((noinline)) int pool_pop(__u32 index, __u32 from)
         __u32 at = (from / 64 + i) & (POOL_WORDS - 1);
         __u64 word = *(volatile __u64 *)&p->idle[at] & wanted;
         wanted = ~0ULL;
-        if (!word)
-            continue;
-        __u32 bit = lowest_bit(word) & 63;
-        __u64 mask = 1ULL << bit;
-        if (__sync_fetch_and_and(&p->idle[at], ~mask) & mask)
-            return (int)(at * 64 + bit);
+        if (word)
+            return (int)(at * 64 + (lowest_bit(word) & 63));
     }
     return -1;
 }
@@ -60,17 +56,22 @@ static __always_inline int pool_has_idle(__u32 endpoint, __u32 worker)
 }
 
 /** Makes sure that an idle connection is found. The bit of one whose last client took it again at once, as it
- * mostly does, is still there: no memory is changed that all clients share. Whoever clears the bit of a
- * connection that is leased looks at the lease afterwards, and whoever ends the lease has done so before. */
+ * mostly does, is still there: no memory is changed that all clients share. */
 static __always_inline void pool_push(struct slot *u)
 {
     struct pool *p = bpf_map_lookup_elem(&pools, &u->pool);
-    __u32 i = u->pool_index;
-    if (!p || i >= POOL_SIZE)
-        return;
-    __u64 *word = &p->idle[(i / 64) & (POOL_WORDS - 1)], mask = 1ULL << (i & 63);
-    if (!(*(volatile __u64 *)word & mask))
-        __sync_fetch_and_or(word, mask);
+    __u32 i = u->pool_index, at = (i / 64) & (POOL_WORDS - 1);
+    if (p && i < POOL_SIZE && !(*(volatile __u64 *)&p->idle[at] >> (i & 63) & 1))
+        __sync_fetch_and_or(&p->idle[at], 1ULL << (i & 63));
+}
+
+/** The connection, which the caller has leased, is not to be found before it is idle again. */
+static __always_inline void pool_hide(struct slot *u)
+{
+    struct pool *p = bpf_map_lookup_elem(&pools, &u->pool);
+    __u32 i = u->pool_index, at = (i / 64) & (POOL_WORDS - 1);
+    if (p && i < POOL_SIZE)
+        __sync_fetch_and_and(&p->idle[at], ~(1ULL << (i & 63)));
 }
 
 /** Ends the counting of an upstream connection's outstanding request. */
@@ -96,28 +97,30 @@ static __always_inline void count(struct slot *u)
     __sync_fetch_and_add(&l->outstanding, 1);
 }
 
-/** Leases an idle connection to the endpoint for the client of slot `d`: the one that it had last if that is
- * idle, which is where both programs have left their memory. @return Its slot_ref(), 0 if there is none. */
-static __always_inline __u32 pool_lease(__u32 endpoint, struct slot *d, __u32 dref)
+/** Leases an idle connection of a pool for a client: the one that it had last if that is idle, which is where
+ * both programs have left their memory; in a cluster of several endpoints that place is only where the search
+ * begins. A function of its own for the verifier. @return Its slot_ref(), 0 if there is none. */
+__attribute__((noinline)) __u32 pool_lease(__u32 index, __u32 dref)
 {
-    __u32 index = endpoint * workers + d->pool;
     struct pool *p = bpf_map_lookup_elem(&pools, &index);
-    if (!p)
+    struct slot *d = slot_at(dref);
+    if (!p || !d)
         return 0;
     for (int i = 0; i <= POOL_TRIES; i++) {
-        int place = i ? pool_pop(index, d->place + 1) : (int)d->place;
+        int place = i ? pool_next(index, d->place + 1) : (int)d->place;
         if (place < 0)
             break;
         d->place = (__u32)place;
         __u32 uref = p->ref[d->place & (POOL_SIZE - 1)];
         struct slot *u = uref ? slot_at(uref) : NULL;
         if (u && !lease_take(u, uref, dref)) {
+            if (i)
+                pool_hide(u);
             if (d->counted)
                 count(u);
             return uref;
         }
-        /* Leased, taken by the daemon or gone, perhaps since its bit was set: whoever has it sets the bit
-         * again when it is idle. */
+        /* Leased, taken by the daemon or gone. */
     }
     return 0;
 }

@@ -191,11 +191,11 @@ static __always_inline int request_body(CTX *ctx, struct slot *s, __u64 old, con
 }
 
 /** Undoes a lease that nothing was sent on, and gives the request to userspace. */
-static __always_inline int request_give_back(struct slot *s, struct slot *u, __u32 ref, __u64 old,
-                                             __u32 reason, struct listener_counters *c)
+static __always_inline int request_give_back(struct slot *s, struct slot *u, __u64 old, __u32 reason,
+                                             struct listener_counters *c)
 {
     uncount(u);
-    lease_end(u, lease_bits(ref));
+    lease_clear(u);
     pool_push(u);
     return pass(s, old, reason, c);
 }
@@ -205,7 +205,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    __u32 uref = pool_lease(endpoint, s, ref);
+    __u32 uref = pool_lease(endpoint * workers + s->pool, ref);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
     struct slot *u = slot_at(uref);
@@ -214,19 +214,20 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
     /* A connection that is not settled although idle is broken, and one whose server has closed its
      * side gives no response: the daemon hears of it by its own event, and here it is not used. */
     if (view_target(u, uref, &v) || v.state != TCP_STATE_ESTABLISHED || !settled_soon(s, u, &v))
-        return request_give_back(s, u, ref, old, FALLBACK_TARGET_GONE, c);
+        return request_give_back(s, u, old, FALLBACK_TARGET_GONE, c);
     __u32 len = s->slice_len;
     if (IS_MSG && target_full(u, &v, len, len))
-        return request_give_back(s, u, ref, old, FALLBACK_UPSTREAM_SLOW, c);
+        return request_give_back(s, u, old, FALLBACK_UPSTREAM_SLOW, c);
     /* Something came since it became idle, and its parser has not seen it yet: no answer to this request.
      * An application that sends something then is not leased any more. */
     if (!is_local(u) && u->redirected && v.rcv_nxt != u->expect_seq) {
         uncount(u);
+        pool_hide(u);
         lease_clear(u);
         return pass(s, old, FALLBACK_UNSOLICITED, c);
     }
     if (edit_head(ctx, s))
-        return request_give_back(s, u, ref, old, FALLBACK_REDIRECT_FAILED, c);
+        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     u->run = s->run;
     u->heads = s->heads;
     u->responding = 0;
@@ -240,7 +241,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
         uncount_tx(u, len);
         s->remaining = 0;
         lease_clear(s);
-        return request_give_back(s, u, ref, old, FALLBACK_REDIRECT_FAILED, c);
+        return request_give_back(s, u, old, FALLBACK_REDIRECT_FAILED, c);
     }
     s->picked = 0;
     if (c) {

@@ -55,8 +55,6 @@ static __always_inline int redis_next_reply(CTX *ctx, struct slot *s, __u32 *bas
     __u32 n = avail - *base < HTTP1_WINDOW ? avail - *base : HTTP1_WINDOW;
     if (at - *base < n && redis_reply(s, at - *base, n) == HTTP1_OK)
         return HTTP1_OK;
-    if (at == *base)
-        return FALLBACK_RESP + RESP_FRAME_PARTIAL;
     *base = at;
     n = avail - at < HTTP1_WINDOW ? avail - at : HTTP1_WINDOW;
     return load_bytes(ctx, at, &s->window, sizeof(s->window), n) ? FALLBACK_INTERNAL : redis_reply(s, 0, n);
@@ -205,7 +203,7 @@ static __always_inline int sent_more(CTX *ctx, const struct slot *s)
 
 /** The response is complete: the client may ask again, and the connection is idle, unless the
  * server has sent more than the response: then it is nobody's any more. */
-static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d, __u32 dref)
+static __always_inline void response_complete(CTX *ctx, struct slot *s, struct slot *d)
 {
     int more = sent_more(ctx, s);
     forget_pusher(s);
@@ -214,7 +212,7 @@ static __always_inline void response_complete(CTX *ctx, struct slot *s, struct s
     if (more)
         __sync_fetch_and_or(&s->owner, OWNER_USER);
     lease_clear(d);
-    lease_end(s, lease_bits(dref) | OWNER_BUSY);
+    __sync_fetch_and_and(&s->owner, ~(OWNER_LEASE_MASK | OWNER_BUSY));
     if (!more)
         pool_push(s);
 }
@@ -269,7 +267,7 @@ static __always_inline int response_verdict(CTX *ctx, struct slot *s, __u32 ref,
         s->heads >>= 1;
         s->responding = 0;
     } else if (!s->remaining) {
-        response_complete(ctx, s, d, dref);
+        response_complete(ctx, s, d);
         return SK_PASS;
     }
     owner_leave(s);

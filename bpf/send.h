@@ -6,7 +6,7 @@
 static __always_inline void count_push(const struct slot *by, struct slot *target)
 {
     __u64 cookie = by->app ? by->app : by->cookie;
-    if (target->pusher_cookie != cookie) {
+    if (target->pusher_cookie != cookie || target->pusher != socket_of(by)) {
         target->pusher = socket_of(by);
         target->pusher_cookie = cookie;
     }

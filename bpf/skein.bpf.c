@@ -22,11 +22,15 @@ int skein_parser(struct __sk_buff *ctx)
         return ctx->len;
     __u32 avail = ctx->len - offset;
     struct slot *s = own_slot(ctx, &ref);
+    struct bpf_sock *sk = ctx->sk;
     struct socket_view v;
-    if (!s || view_own(ctx, &v))
+    if (!s || !sk || view(sk, &v))
         return -PARSER_GAVE_UP;
     if (v.urgent)
         return abandon(s);
+    /* The daemon says it only after the socket is in the map: what is redirected before has a sender too. */
+    if (app_refs && !s->sock)
+        s->sock = (__u64)bpf_skc_to_tcp_sock(sk);
     if (owner_enter(s, ref, &owner))
         return -PARSER_GAVE_UP;
     if (owner & OWNER_FROZEN)

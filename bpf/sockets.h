@@ -10,26 +10,40 @@
 #include "kernel_types.h"
 #include "skein/slot.h"
 
-/* Makes an address one that is read from by plain loads, which give 0 where there is no memory; since 6.2.
- * Without it a helper copies each field. */
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#ifdef SKEIN_MSG
+
+/* Makes an address one that is read from by plain loads, which give 0 where there is no memory. Since Linux
+ * 6.2; these programs need more than 6.1 anyway. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
 /** A kernel's structure of that type at an address, for READ(). */
-#define KERNEL_AT(type, address)                                                                             \
-    ((type *)(bpf_rdonly_cast ? bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type))            \
-                              : (void *)(address)))
+#define KERNEL_AT(type, address) ((type *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type)))
 
 /** A field of the structure at `at`, of KERNEL_AT(). */
+#define READ_AS(type, at, field) (*(volatile type *)&(at)->field)
+
+#else
+
+#define KERNEL_AT(type, address) ((type *)(address))
+
 #define READ_AS(type, at, field)                                                                             \
     ({                                                                                                       \
         type _value = 0;                                                                                     \
-        if (bpf_rdonly_cast)                                                                                 \
-            _value = *(const volatile type *)&(at)->field;                                                   \
-        else                                                                                                 \
-            bpf_core_read(&_value, sizeof(_value), &(at)->field);                                            \
+        bpf_core_read(&_value, sizeof(_value), &(at)->field);                                                \
         _value;                                                                                              \
     })
+
+#endif
+
 #define READ(at, field) READ_AS(typeof((at)->field), at, field)
+
+/** What is read before is read before what follows: on some processors loads of their own would be no order.
+ */
+static __always_inline void read_in_order(void)
+{
+    __u64 here = 0, before = __sync_fetch_and_add(&here, 1);
+    HTTP1_OPAQUE(before);
+}
 
 /** What a program needs to know of a socket before it writes there, or claims to have: of one that sends on
  * what it is given, or of an application's, whose reader gets it. */
@@ -150,6 +164,7 @@ __attribute__((noinline)) int quiet(__u64 address, __u64 pusher, __u64 cookie)
     struct tcp_sock *tp = KERNEL_AT(struct tcp_sock, address);
     if (pusher && is_locked(pusher, cookie))
         return 0;
+    read_in_order();
     int refs = refs_of(tp);
     return refs == (int)app_refs + timer_refs(tp) && !waiting_skbs(tp) && refs == refs_of(tp);
 }

@@ -58,7 +58,9 @@ static const char *_check_fionread(struct selftest *t)
         return why;
     uint32_t zero = 0;
     int prog = bpf_prog_load(BPF_PROG_TYPE_SK_MSG, "skein_fionread", "GPL", pass, 2, NULL);
-    int map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "skein_fionread", sizeof(zero), sizeof(uint64_t), 1, NULL);
+    int map = prog < 0 ? -1
+                       : bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "skein_fionread", sizeof(zero),
+                                        sizeof(uint64_t), 1, NULL);
     uint64_t fd = (uint64_t)t->far[DOWN];
     if (prog < 0 || map < 0 || bpf_prog_attach(prog, map, BPF_SK_MSG_VERDICT, 0) ||
         bpf_map_update_elem(map, &zero, &fd, BPF_ANY))

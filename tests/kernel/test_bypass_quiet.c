@@ -187,11 +187,27 @@ static void test_delayed_acks(void **state)
     }
 }
 
+/* A remote client's request that is there before its connection is given to the programs: who redirects it is
+ * known, although the daemon has not said it yet. */
+static void test_sender_of_the_first(void **state)
+{
+    struct bench *b = *state;
+    struct wire *up = bypass_up(b), *down = bench_pair(b, false, 0, 0);
+    send_text(down->far, PLAIN_REQUEST);
+    bench_insert(b, down);
+    expect_text(up->far, PLAIN_REQUEST);
+    assert_int_not_equal(bench_slot(b, up)->pusher, 0);
+    assert_int_equal(bench_slot(b, up)->pusher, bench_slot(b, down)->sock);
+    assert_int_equal(bench_slot(b, up)->pusher_cookie, down->cookie);
+    assert_int_equal(kernel_inspect(b->k, down->slot), 0);
+    assert_int_equal(bench_slot(b, up)->pusher, bench_slot(b, down)->sock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_client_reads),  BENCH_TEST(test_server_reads), BENCH_TEST(test_keepalive),
-        BENCH_TEST(test_window_probes), BENCH_TEST(test_delayed_acks),
+        BENCH_TEST(test_client_reads),        BENCH_TEST(test_server_reads),  BENCH_TEST(test_keepalive),
+        BENCH_TEST(test_sender_of_the_first), BENCH_TEST(test_window_probes), BENCH_TEST(test_delayed_acks),
     };
     return BYPASS_MAIN("bypass_quiet", tests);
 }

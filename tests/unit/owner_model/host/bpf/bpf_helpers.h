@@ -8,8 +8,6 @@
 #include <sys/cdefs.h>
 
 #define SEC(name)
-#define __ksym /* None of the kernel's functions is here. */
-#define __weak __attribute__((weak))
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) value *name
 
