@@ -28,29 +28,6 @@ static __always_inline int may_send(struct sk_msg_md *ctx)
     return state == TCP_STATE_ESTABLISHED || state == TCP_STATE_CLOSE_WAIT;
 }
 
-/* What sk_skb programs do as parser and as verdict. Functions of their own for the verifier, which would look
- * at the second one again after each way through the first. */
-
-__attribute__((noinline)) int msg_slice(struct sk_msg_md *ctx, __u32 ref, __u64 owner)
-{
-    struct slot *s = slot_at(ref);
-    if (!s)
-        return 0;
-    if (owner & OWNER_UP)
-        return response_slice(ctx, s, owner, 0, ctx->size);
-    return request_slice(ctx, s, ref, owner, 0, ctx->size);
-}
-
-__attribute__((noinline)) int msg_verdict(struct sk_msg_md *ctx, __u32 ref, __u64 owner)
-{
-    struct slot *s = slot_at(ref);
-    if (!s)
-        return SK_PASS;
-    if (owner & OWNER_UP)
-        return response_verdict(ctx, s, ref, owner);
-    return request_verdict(ctx, s, ref, owner);
-}
-
 SEC("sk_msg")
 int skein_msg(struct sk_msg_md *ctx)
 {
@@ -69,7 +46,10 @@ int skein_msg(struct sk_msg_md *ctx)
         return SK_PASS;
     if (owner_enter(s, ref, &owner))
         return SK_PASS;
-    len = msg_slice(ctx, ref, owner);
+    if (owner & OWNER_UP)
+        len = response_slice(ctx, s, owner, 0, ctx->size);
+    else
+        len = request_slice(ctx, s, ref, owner, 0, ctx->size);
     s->slice_len = len;
     /* A part of a send() can not be redirected and the rest passed: all of it, or nothing. */
     if (s->slice_kind != SLICE_PASS && (__u32)len != ctx->size) {
@@ -77,7 +57,9 @@ int skein_msg(struct sk_msg_md *ctx)
         s->slice_kind = SLICE_PASS;
         s->slice_reason = cut ? HTTP1_CHUNK : owner & OWNER_UP ? FALLBACK_UNSOLICITED : FALLBACK_PIPELINED;
     }
-    return msg_verdict(ctx, ref, owner) == SK_PASS ? SK_PASS : SK_DROP;
+    if (owner & OWNER_UP)
+        return response_verdict(ctx, s, ref, owner);
+    return request_verdict(ctx, s, ref, owner);
 }
 
 SEC("sockops")

@@ -37,12 +37,15 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
 #define READ(at, field) READ_AS(typeof((at)->field), at, field)
 
-/** What is read before is read before what follows: on some processors loads of their own would be no order.
- */
+/** What is read before is read before what follows. An x86 keeps loads in their order by itself. */
 static __always_inline void read_in_order(void)
 {
+#ifdef __TARGET_ARCH_x86
+    asm volatile("" ::: "memory");
+#else
     __u64 here = 0, before = __sync_fetch_and_add(&here, 1);
     HTTP1_OPAQUE(before);
+#endif
 }
 
 /** What a program needs to know of a socket before it writes there, or claims to have: of one that sends on
