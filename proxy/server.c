@@ -271,7 +271,8 @@ static int _open_bypass(struct server *s, const struct conf *conf)
         return 0;
     int r = bypass_open(s->kpath, conf, &s->probe);
     if (conf->datapath.bypass == CONF_AUTO && (c = probe_culprit(&s->probe, GUARD_AUTO))) {
-        log_warn("bypass path: off: check %s: %s; datapath.bypass: on tries it all the same", c->name, c->why);
+        log_warn("bypass path: off: check %s: %s; datapath.bypass: on tries it all the same", c->name,
+                 c->why);
         return 0;
     }
     if (!r) {

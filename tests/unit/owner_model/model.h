@@ -1,10 +1,11 @@
 /*
  * The owner word's protocol (skein/slot.h), explored by running the code itself.
  *
- * The programs (bpf/skein.bpf.c) and the daemon's side (proxy/kpath.c, kpath_pool.c, leave.c, takeover.c, kernel.c) are
- * compiled for the host with the compiler's thread instrumentation, so that each access to a slot or a pool
- * calls accesses.c. Every connection's programs, and the daemon, are a coroutine each; before an access that
- * another can notice a coroutine hands over to the search, which tries all orders from all states.
+ * The programs (bpf/skein.bpf.c) and the daemon's side (proxy/kpath.c, kpath_pool.c, leave.c, takeover.c,
+ * kernel.c) are compiled for the host with the compiler's thread instrumentation, so that each access to a
+ * slot or a pool calls accesses.c. Every connection's programs, and the daemon, are a coroutine each; before
+ * an access that another can notice a coroutine hands over to the search, which tries all orders from all
+ * states.
  *
  *   accesses.c    which accesses count, and which are points where another may go first
  *   coroutines.c  running, saving and restoring them
