@@ -44,6 +44,14 @@ static __always_inline int hold(struct slot *s, __u32 avail)
     return 0;
 }
 
+/** Whether a message that ends at `end` does so with CRLF. */
+static __always_inline int ends_well(CTX *ctx, __u32 end)
+{
+    __u8 last[2];
+    return end >= 2 && !load_bytes(ctx, end - 2, last, sizeof(last), sizeof(last)) && last[0] == '\r' &&
+           last[1] == '\n';
+}
+
 /** Walks through a chunked body from where `chunks_next` is; leaves `chunks_next` where it stops. A
  * function of its own for the verifier.
  * @return How many bytes at `offset` are understood; if not all are, `stop` says why. */
@@ -92,7 +100,6 @@ __attribute__((noinline)) __u32 chunks_walk(CTX *ctx, struct slot *s, __u32 offs
  * @return Bytes; 0 if nothing can go on: `stop` says why. */
 static __always_inline __u32 slice_of(CTX *ctx, struct slot *s, __u32 offset, __u32 avail, __u32 head)
 {
-    __u8 end[2];
     avail = at_most(avail, avail);
     s->stop = HTTP1_CHUNK_REFUSED;
     if (s->framing == HTTP1_FRAMED_CHUNKED) {
@@ -113,8 +120,7 @@ static __always_inline __u32 slice_of(CTX *ctx, struct slot *s, __u32 offset, __
     if (s->protocol == SLOT_REDIS) {
         if (left - n == 1)
             n -= 1;
-        else if (n == left && (n < 2 || load_bytes(ctx, offset + n - 2, end, sizeof(end), sizeof(end)) ||
-                               end[0] != '\r' || end[1] != '\n'))
+        else if (n == left && (n < 2 || !ends_well(ctx, offset + n)))
             return 0;
     }
     s->remaining_next = left - n;

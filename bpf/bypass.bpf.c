@@ -42,9 +42,7 @@ int skein_msg(struct sk_msg_md *ctx)
         return SK_PASS;
     /* The slot may be another connection's by now, even with the same generation, which goes round: that one
      * has another application. Should it change hands behind this look, the generation tells. */
-    if (!s || s->app != e->cookie || !ctx->size || !may_send(ctx))
-        return SK_PASS;
-    if (owner_enter(s, ref, &owner))
+    if (!s || s->app != e->cookie || !ctx->size || !may_send(ctx) || owner_enter(s, ref, &owner))
         return SK_PASS;
     if (owner & OWNER_UP)
         len = response_slice(ctx, s, owner, 0, ctx->size);

@@ -147,14 +147,6 @@ static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
 
 #ifdef SKEIN_MSG
 
-/** Whether a message that ends at `end` does so with CRLF. */
-static __always_inline int ends_well(CTX *ctx, __u32 end)
-{
-    __u8 last[2];
-    return end >= 2 && !load_bytes(ctx, end - 2, last, sizeof(last), sizeof(last)) && last[0] == '\r' &&
-           last[1] == '\n';
-}
-
 /** Frames the command at `at` in the window, of which `n` bytes are there: all of it. A function of its own
  * for the verifier, which looks the slot up because an older verifier takes no argument as a map's key.
  * @return HTTP1_OK, with `picked` set, or why it is not part of a run. */
@@ -202,14 +194,14 @@ __attribute__((noinline)) int redis_run_walk(__u32 index, __u32 avail)
 }
 
 /** The framed command, and what goes on with it. @return HTTP1_OK or why it does not take this path. */
-static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
+static __always_inline int redis_run(struct slot *s, __u32 ref, __u32 avail)
 {
     return avail > s->total ? redis_run_walk(ref_index(ref), avail) : HTTP1_OK;
 }
 
 #else
 
-static __always_inline int redis_run(CTX *ctx, struct slot *s, __u32 ref, __u32 offset, __u32 avail)
+static __always_inline int redis_run(struct slot *s, __u32 ref, __u32 avail)
 {
     return HTTP1_OK;
 }

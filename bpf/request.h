@@ -150,8 +150,7 @@ static __always_inline int request_slice(CTX *ctx, struct slot *s, __u32 ref, __
     if (reason == HTTP1_MORE && s->protocol == SLOT_HTTP && !hold(s, avail))
         return 0;
     if (reason == HTTP1_OK)
-        reason = s->protocol == SLOT_REDIS ? redis_run(ctx, s, ref, offset, avail)
-                                           : http_run(ctx, s, ref, offset, avail);
+        reason = s->protocol == SLOT_REDIS ? redis_run(s, ref, avail) : http_run(ctx, s, ref, offset, avail);
     if (reason != HTTP1_OK)
         return refuse(s, owner, avail, reason, c);
     n = slice_of(ctx, s, offset, avail, message_head(s));
