@@ -76,6 +76,15 @@ const struct probe_check *probe_culprit(const struct probe *p, enum probe_guard 
     return all ? all : _failed(p, guard);
 }
 
+bool probe_holds(const struct probe *p, const char *name)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (!strcmp(p->checks[i].name, name))
+            return p->checks[i].verdict == PROBE_OK;
+    }
+    return false;
+}
+
 /* The machine ------------------------------------------------------------------------- */
 
 static const struct {

@@ -59,6 +59,9 @@ static inline bool probe_available(const struct probe *p, enum probe_guard guard
     return p->ran && !probe_culprit(p, guard);
 }
 
+/** Whether the check of that name was made and found nothing. */
+bool probe_holds(const struct probe *p, const char *name);
+
 /** As labels of metrics show them. */
 const char *probe_guard_name(enum probe_guard guard);
 const char *probe_verdict_name(enum probe_verdict verdict);

@@ -4,6 +4,8 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <event2/util.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +37,46 @@ static int _readable(int fd)
     return ioctl(fd, FIONREAD, &n) ? -1 : n;
 }
 
+/* Before the programs are loaded, which takes time: with one of a few instructions, and a map of its own. */
+struct small_path {
+    int prog;
+    int map;
+};
+
+/* The program may name the map by SMALL_MAP as its file descriptor. */
+enum { SMALL_MAP = -1 };
+
+static const char *_small_open(struct small_path *s, struct bpf_insn *insns, size_t n, const int *fds,
+                               uint32_t n_fds)
+{
+    s->prog = -1;
+    s->map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "skein_foretest", sizeof(uint32_t), sizeof(uint64_t), n_fds,
+                            NULL);
+    if (s->map < 0)
+        return strerror(errno);
+    for (size_t i = 0; i < n; i++) {
+        if (insns[i].src_reg == BPF_PSEUDO_MAP_FD && insns[i].imm == SMALL_MAP)
+            insns[i].imm = s->map;
+    }
+    s->prog = bpf_prog_load(BPF_PROG_TYPE_SK_MSG, "skein_foretest", "GPL", insns, n, NULL);
+    if (s->prog < 0 || bpf_prog_attach(s->prog, s->map, BPF_SK_MSG_VERDICT, 0))
+        return strerror(errno);
+    for (uint32_t i = 0; i < n_fds; i++) {
+        uint64_t fd = (uint64_t)fds[i];
+        if (bpf_map_update_elem(s->map, &i, &fd, BPF_ANY))
+            return strerror(errno);
+    }
+    return NULL;
+}
+
+static void _small_close(struct small_path *s)
+{
+    if (s->map >= 0)
+        close(s->map);
+    if (s->prog >= 0)
+        close(s->prog);
+}
+
 /* Whether an application in a map is told of TCP's bytes. */
 static const char *_counts_tcp(struct selftest *t)
 {
@@ -46,31 +88,64 @@ static const char *_counts_tcp(struct selftest *t)
     return NULL;
 }
 
-/* Before the programs are loaded, which takes time: with one that does nothing, in a map of its own. */
 static const char *_check_fionread(struct selftest *t)
 {
-    static const struct bpf_insn pass[] = {
+    struct bpf_insn pass[] = {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = SK_PASS},
         {.code = BPF_JMP | BPF_EXIT},
     };
+    struct small_path s;
     const char *why = selftest_connect(t, AF_INET, 0);
     if (why)
         return why;
-    uint32_t zero = 0;
-    int prog = bpf_prog_load(BPF_PROG_TYPE_SK_MSG, "skein_fionread", "GPL", pass, 2, NULL);
-    int map = prog < 0 ? -1
-                       : bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "skein_fionread", sizeof(zero),
-                                        sizeof(uint64_t), 1, NULL);
-    uint64_t fd = (uint64_t)t->far[DOWN];
-    if (prog < 0 || map < 0 || bpf_prog_attach(prog, map, BPF_SK_MSG_VERDICT, 0) ||
-        bpf_map_update_elem(map, &zero, &fd, BPF_ANY))
-        why = strerror(errno);
-    else
+    why = _small_open(&s, pass, sizeof(pass) / sizeof(pass[0]), &t->far[DOWN], 1);
+    if (!why)
         why = _counts_tcp(t);
-    if (map >= 0)
-        close(map);
-    if (prog >= 0)
-        close(prog);
+    _small_close(&s);
+    return why;
+}
+
+/* Whether splice() finds what a redirect brought: net/ipv4/tcp.c, tcp_splice_read() looks into TCP's queue.
+ */
+static const char *_splices(int fd, const char *text)
+{
+    int pipes[2];
+    char got[16];
+    size_t len = strlen(text);
+    if (_readable(fd) != (int)len)
+        return "FIONREAD does not count what came past TCP";
+    if (evutil_make_socket_nonblocking(fd) || pipe(pipes))
+        return strerror(errno);
+    ssize_t n = splice(fd, NULL, pipes[1], NULL, len, 0);
+    bool whole = n == (ssize_t)len && read(pipes[0], got, sizeof(got)) == n && !memcmp(got, text, len);
+    close(pipes[0]);
+    close(pipes[1]);
+    return whole ? NULL : "splice() does not see what came past TCP";
+}
+
+static const char *_check_splice(struct selftest *t)
+{
+    /* return bpf_msg_redirect_map(msg, map, 0, BPF_F_INGRESS); */
+    struct bpf_insn redirect[] = {
+        {.code = BPF_LD | BPF_DW | BPF_IMM,
+         .dst_reg = BPF_REG_2,
+         .src_reg = BPF_PSEUDO_MAP_FD,
+         .imm = SMALL_MAP},
+        {0},
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3},
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_4, .imm = BPF_F_INGRESS},
+        {.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_msg_redirect_map},
+        {.code = BPF_JMP | BPF_EXIT},
+    };
+    struct small_path s;
+    const char *why = selftest_connect(t, AF_INET, 0);
+    if (why)
+        return why;
+    int fds[] = {t->far[DOWN], t->far[UP]};
+    why = _small_open(&s, redirect, sizeof(redirect) / sizeof(redirect[0]), fds, 2);
+    if (!why)
+        why = selftest_send(t->far[UP], "three") ? _splices(t->far[DOWN], "three") : strerror(errno);
+    _small_close(&s);
     return why;
 }
 
@@ -162,7 +237,10 @@ static const char *_check_slow_reader(struct selftest *t)
     return NULL;
 }
 
-static const struct selftest_check _fionread[] = {{"fionread", GUARD_AUTO, _check_fionread}};
+static const struct selftest_check _before[] = {
+    {"fionread", GUARD_AUTO, _check_fionread},
+    {"splice", GUARD_AUTO, _check_splice},
+};
 static const struct selftest_check _collect[] = {{"collect", GUARD_BYPASS, _check_collect}};
 
 static const struct selftest_check _checks[] = {
@@ -174,12 +252,12 @@ static const struct selftest_check _checks[] = {
 
 void bypass_foretest(struct kpath *k, struct probe *p)
 {
-    selftest_run(k, _fionread, 1, true, p);
+    selftest_run(k, _before, sizeof(_before) / sizeof(_before[0]), true, p);
 }
 
 int bypass_selftest(struct kpath *k, struct probe *p)
 {
-    if (probe_culprit(p, GUARD_AUTO))
+    if (!probe_holds(p, "fionread"))
         selftest_run(k, _collect, 1, true, p);
     selftest_run(k, _checks, sizeof(_checks) / sizeof(_checks[0]), true, p);
     return probe_culprit(p, GUARD_BYPASS) ? -ENOTRECOVERABLE : 0;
