@@ -124,5 +124,5 @@ static __always_inline int balance(struct slot *s, __u32 cluster)
     if (!picked)
         return FALLBACK_EJECTED;
     s->picked = picked;
-    return pool_has_idle(picked - 1, s->pool) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
+    return pool_has_idle(pool_of(s, picked - 1)) ? HTTP1_OK : FALLBACK_NO_UPSTREAM;
 }

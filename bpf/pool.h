@@ -8,6 +8,12 @@
 #define POOL_TRIES 32
 #endif
 
+/** Which pool has the endpoint's connections that a client may lease: those of its worker. */
+static __always_inline __u32 pool_of(const struct slot *s, __u32 endpoint)
+{
+    return endpoint * workers + s->pool;
+}
+
 /** Index of the lowest set bit, without branches for the verifier to explore and in a function
  * of its own; clang 14 can not compile __builtin_ctzll() for BPF. */
 __attribute__((noinline)) __u32 lowest_bit(__u64 word)
@@ -42,17 +48,17 @@ __attribute__((noinline)) int pool_next(__u32 index, __u32 from)
     return -1;
 }
 
-/** Whether the worker has an idle connection to the endpoint, as the bits say. */
-static __always_inline int pool_has_idle(__u32 endpoint, __u32 worker)
+/** Whether a pool has an idle connection, as the bits say. A function of its own for the verifier. */
+__attribute__((noinline)) int pool_has_idle(__u32 index)
 {
-    __u32 index = endpoint * workers + worker;
     struct pool *p = bpf_map_lookup_elem(&pools, &index);
-    __u64 any = 0;
     if (!p)
         return 0;
-    for (__u32 i = 0; i < POOL_WORDS; i++)
-        any |= *(volatile __u64 *)&p->idle[i];
-    return any != 0;
+    for (__u32 i = 0; i < POOL_WORDS; i++) {
+        if (*(volatile __u64 *)&p->idle[i])
+            return 1;
+    }
+    return 0;
 }
 
 /** Makes sure that an idle connection is found. The bit of one whose last client took it again at once, as it

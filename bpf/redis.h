@@ -140,7 +140,7 @@ static __always_inline int redis_request(struct slot *s, __u32 n, __u32 avail)
     if (!IS_MSG && avail > s->total)
         return FALLBACK_PIPELINED;
     reason = redis_destination(s);
-    if (reason == HTTP1_OK && !pool_has_idle(s->picked - 1, s->pool))
+    if (reason == HTTP1_OK && !pool_has_idle(pool_of(s, s->picked - 1)))
         return FALLBACK_NO_UPSTREAM;
     return reason;
 }

@@ -204,7 +204,7 @@ static __always_inline int request_head(CTX *ctx, struct slot *s, __u32 ref, __u
 {
     struct socket_view v;
     __u32 endpoint = s->picked - 1;
-    __u32 uref = pool_lease(endpoint * workers + s->pool, ref);
+    __u32 uref = pool_lease(pool_of(s, endpoint), ref);
     if (!uref)
         return pass(s, old, FALLBACK_NO_UPSTREAM, c);
     struct slot *u = slot_at(uref);

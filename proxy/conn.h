@@ -119,6 +119,7 @@ struct conn {
     uint32_t requests;                /**< Messages that userspace took. */
     uint32_t picked;     /**< Endpoint id + 1 that the kernel path chose but had no idle connection
                           * to; 0 without. */
+    uint32_t place;      /**< Where in its pool the connection is that served it last. */
     uint32_t promotions; /**< Times it was given to the kernel path. */
     uint32_t promote_at; /**< Not again before this many requests... */
     uint32_t penalty;    /**< ...after a fallback, and the wait that led to it. */

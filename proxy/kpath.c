@@ -140,6 +140,7 @@ static void _promote(struct conn *c, bool local_only)
     s->stats_id = c->listener->rt->id;
     s->protocol = c->ops->protocol;
     s->pool = c->worker->id;
+    s->place = c->place;
     s->source = c->ops->source ? c->ops->source(c) : 0;
     int r = _insert(c, local_only);
     if (r) {
@@ -237,6 +238,11 @@ bool kpath_donate(struct conn *c)
     return false;
 }
 
+void kpath_remember(struct conn *d, const struct conn *u)
+{
+    d->place = u->pool_index;
+}
+
 /* Taking ------------------------------------------------------------------------------ */
 
 /* Makes userspace the owner: the programs redirect nothing from the connection any more, and
@@ -248,6 +254,7 @@ static uint64_t _take(struct conn *c)
     while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
         w = slot_wait(s);
     c->kernel = false;
+    c->place = s->place;
     conn_suspend(c);
     return slot_owner(s);
 }

@@ -45,6 +45,9 @@ void kpath_connecting(struct conn *c, bool excepted);
  * @return false if it was not taken and stays the caller's. */
 bool kpath_donate(struct conn *c);
 
+/** The client `d` will look first at the upstream connection that was just donated after serving it. */
+void kpath_remember(struct conn *d, const struct conn *u);
+
 /** Idle connections that the kernel path's pool holds for a worker and an endpoint. */
 uint32_t kpath_pooled(struct worker *w, uint32_t endpoint);
 

@@ -148,6 +148,7 @@ struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis
 void redis_shard_unpin(struct redis_upstream *u, bool clean)
 {
     struct redis_shard *s = u->shard;
+    struct redis_client *cl = u->owner;
     _disown(u);
     if (u->c.dead || u->listed || u->c.kernel || (u->c.leaving && clean && !u->head))
         return; /* What leaves the kernel path comes here again when it has left. */
@@ -155,8 +156,11 @@ void redis_shard_unpin(struct redis_upstream *u, bool clean)
         clean && u->donate && !u->head && u->resp == 2 && !u->c.worker->draining &&
         kpath_pooled(u->c.worker, u->c.endpoint) < u->c.worker->runtime->conf->limits.idle_upstreams;
     u->donate = false;
-    if (donate && kpath_donate(&u->c))
+    if (donate && kpath_donate(&u->c)) {
+        if (cl)
+            kpath_remember(&cl->c, &u->c);
         return;
+    }
     if (!clean || u->head || u->c.eof_seen || u->c.write_failed || u->c.out || u->c.worker->draining ||
         s->n_idle >= u->c.worker->runtime->conf->limits.idle_upstreams) {
         redis_upstream_fail(u, false, "no longer needed");

@@ -371,12 +371,15 @@ void upstream_pin(struct exchange *x)
 void upstream_release(struct exchange *x)
 {
     bool donate = x->want_donate;
+    struct downstream *d = x->d;
     struct upstream *u = upstream_unbind(x);
     if (u->c.dead)
         return;
     struct worker *w = u->c.worker;
     if (donate && !u->c.eof_seen && !u->c.out && !w->draining &&
-        kpath_pooled(w, u->c.endpoint) < w->runtime->conf->limits.idle_upstreams && kpath_donate(&u->c))
+        kpath_pooled(w, u->c.endpoint) < w->runtime->conf->limits.idle_upstreams && kpath_donate(&u->c)) {
+        kpath_remember(&d->c, &u->c);
         return;
+    }
     upstream_park(u);
 }

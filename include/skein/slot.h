@@ -264,7 +264,7 @@ enum inspect_result {
 
 /** Idle upstream connections of one worker to one endpoint: bit i of `idle` says that
  * `ref[i]` may be leased. Bits are hints, the owner word decides. */
-#define POOL_WORDS 8
+#define POOL_WORDS 16
 #define POOL_SIZE  (POOL_WORDS * 64)
 
 struct pool {

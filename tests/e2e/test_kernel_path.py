@@ -95,6 +95,47 @@ class PromoteAfterTest(KernelTest):
         self.assertGreaterEqual(late[0], 8)
 
 
+class ManyClientsTest(KernelTest):
+    """As many leases at a time as there are clients: each one finds a connection of its own, and keeps it."""
+    paths = ("on", "bypass")
+    CLIENTS = 100  # many times more than a search of the pool looks at, fewer than limits.idle_upstreams
+    NEWCOMERS = 5
+    ROUNDS = 60
+
+    def setUp(self):
+        super().setUp()
+        self.all_asked = None
+        self.origin.on("/together", self.answer_all)
+
+    def answer_all(self, conn, _):
+        self.all_asked.wait(harness.DEADLINE)
+        conn.send(reply(b"all"))
+
+    def round(self, clients):
+        """Nobody gets a response before everybody has asked."""
+        self.all_asked = threading.Barrier(len(clients))
+        for client in clients:
+            client.send(make_request("GET", "/together"))
+        for client in clients:
+            self.assertEqual(client.read_response().body, b"all")
+
+    def settle(self, clients):
+        in_a_row = 0
+        for _ in range(self.ROUNDS):
+            carried = self.kernel_messages(lambda: self.round(clients))
+            in_a_row = in_a_row + 1 if carried == (2 * len(clients), 0) else 0
+            if in_a_row == 5:
+                return
+        self.fail(f"{len(clients)} clients: the last round: {carried}, {self.fallbacks()}")
+
+    def test_all_carried(self):
+        clients = [self.connect() for _ in range(self.CLIENTS)]
+        self.settle(clients)
+        for _ in range(self.NEWCOMERS):
+            clients.append(self.connect())
+            self.settle(clients)
+
+
 def identity_script(conn, request):
     """Answers with who asked and what was sent, padded to a size that varies."""
     body = conn.read_body(request)

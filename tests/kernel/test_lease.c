@@ -95,6 +95,54 @@ static void test_last_connection_first(void **state)
     }
 }
 
+/* A connection that looks idle to whoever searches the pool, and is not to be had. */
+static void _decoy(struct bench *b)
+{
+    struct wire *w = bench_down(b);
+    b->k->pools[0].ref[w->slot] = w->ref;
+    __atomic_fetch_or(&b->k->pools[0].idle[0], 1ULL << w->slot, __ATOMIC_ACQ_REL);
+}
+
+/* A search ends: after the last connection and so many others, idle or not, userspace serves the request. The
+ * next search begins where that one ended. */
+static void test_search_is_bounded(void **state)
+{
+    enum { LOOKS = 1 + 32 };
+    struct bench *b = *state;
+    for (int i = 0; i < LOOKS; i++)
+        _decoy(b);
+    struct wire *up = bench_up(b), *far = bench_down(b), *near = bench_down(b);
+    send_text(far->far, PLAIN_REQUEST);
+    bench_expect_passed(b, far, PLAIN_REQUEST, strlen(PLAIN_REQUEST));
+    assert_int_equal(bench_reason(b, FALLBACK_NO_UPSTREAM), 1);
+    assert_int_equal(bench_slot(b, far)->place, LOOKS - 1);
+    expect_silence(up->far);
+    bench_slot(b, near)->place = 1;
+    bench_exchange(b, near, up);
+    assert_int_equal(bench_slot(b, near)->place, up->slot);
+}
+
+/* Between a byte's way into TCP's queue and the parser that sees it a request may come: the connection is not
+ * used for it, nor found again. */
+static void test_unsolicited_before_its_parser(void **state)
+{
+    struct bench *b = *state;
+    struct wire *up = bench_up(b), *down = bench_down(b), *next = bench_down(b);
+    bench_exchange(b, down, up);
+    await(bench_is_idle(b, up));
+    bench_slot(b, up)->expect_seq--;
+    send_text(down->far, PLAIN_REQUEST);
+    bench_expect_passed(b, down, PLAIN_REQUEST, strlen(PLAIN_REQUEST));
+    assert_int_equal(bench_reason(b, FALLBACK_UNSOLICITED), 1);
+    assert_int_equal(owner_lease(bench_owner(b, up)), 0);
+    assert_false(bench_load(&b->k->pools[0].idle[0]) >> up->slot & 1);
+    assert_int_equal(bench_slot(b, up)->counted, 0);
+    send_text(next->far, PLAIN_REQUEST);
+    bench_expect_passed(b, next, PLAIN_REQUEST, strlen(PLAIN_REQUEST));
+    assert_int_equal(bench_reason(b, FALLBACK_NO_UPSTREAM), 1);
+    expect_silence(up->far);
+}
+
 static void test_head_has_no_body(void **state)
 {
     struct bench *b = *state;
@@ -240,6 +288,8 @@ int main(void)
         BENCH_TEST(test_lease_names_both_sides),
         BENCH_TEST(test_last_connection_first),
         BENCH_TEST(test_connection_goes_round),
+        BENCH_TEST(test_search_is_bounded),
+        BENCH_TEST(test_unsolicited_before_its_parser),
         BENCH_TEST(test_head_has_no_body),
         BENCH_TEST(test_other_generation_in_pool),
         BENCH_TEST(test_freed_slot_in_pool),

@@ -77,6 +77,12 @@ void kpath_promote(struct conn *c)
     fail_msg("promoted without a kernel path");
 }
 
+void kpath_remember(struct conn *d, const struct conn *u)
+{
+    (void)d;
+    (void)u;
+}
+
 bool kpath_donate(struct conn *c)
 {
     (void)c;
