@@ -9,6 +9,8 @@ from netns import NAME, Remote
 from peers import CONTROL, DIRECT, HAPROXY, LOCAL, MEDIUM, NGINX, SKEIN, SKEIN_BYPASS, SMALL, Place, can_except
 from report import BYPASS_COLUMNS, Row
 
+MANY = 512  # Connections of which each waits for an upstream connection of its own.
+
 
 def _row(load, measure, *arguments, **options):
     return Row(load, measure, *arguments, columns=BYPASS_COLUMNS, **options)
@@ -26,7 +28,7 @@ def _contest(bench, place=LOCAL, control=False):
         origin.stop()
 
 
-def _throughput(bench, contest, title, path, unit, via=()):
+def _throughput(bench, contest, title, path, unit, via=(), connections=CONNECTIONS):
     rate = _row(title, unit, reference=HAPROXY)
     to_direct = _row(title, "ratio to direct", "{:.2f}")
     errors = _row(title, "errors", combine=sum)
@@ -36,7 +38,7 @@ def _throughput(bench, contest, title, path, unit, via=()):
         errors.add(name, result[1])
 
     more = contest.run(title, BYPASS_COLUMNS, bench.rounds,
-                       lambda server: wrk(server, path, CONNECTIONS, bench.seconds, via), take)
+                       lambda server: wrk(server, path, connections, bench.seconds, via), take)
     to_direct.add_ratios(rate, DIRECT)
     return [rate, to_direct, errors, *more]
 
@@ -62,6 +64,12 @@ def local_small(bench):
     with _contest(bench) as contest:
         title = f"local peers: 65-byte body, {CONNECTIONS} connections"
         yield from _throughput(bench, contest, title, SMALL, "requests/s")
+
+
+def local_many(bench):
+    with _contest(bench) as contest:
+        title = f"local peers: 65-byte body, {MANY} connections"
+        yield from _throughput(bench, contest, title, SMALL, "requests/s", connections=MANY)
 
 
 def local_medium(bench):

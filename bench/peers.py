@@ -224,7 +224,7 @@ def nginx_proxy(directory, origin_server, place=LOCAL):
     return _nginx(NGINX, directory, (place.listen, port), f"""
     upstream origin {{
         server {origin_server.address};
-        keepalive 64;
+        keepalive 1024;
         keepalive_requests 1000000000;
         keepalive_timeout 120s;
     }}
