@@ -291,9 +291,6 @@ void redis_upstream_send(struct redis_upstream *u, struct redis_request *r, cons
 /** The connection came from the kernel path with `r` outstanding. */
 void redis_upstream_adopt(struct redis_upstream *u, struct redis_request *r);
 
-/** Takes the first request back; the connection must not be used any more. */
-struct redis_request *redis_upstream_detach(struct redis_upstream *u);
-
 /** Sends more bytes of the last command. */
 void redis_upstream_more(struct redis_upstream *u, const char *data, size_t len);
 
@@ -303,6 +300,11 @@ bool redis_upstream_takes(struct redis_upstream *u, struct redis_client *cl);
 /** Ends the connection; all that is outstanding on it fails with `why`.
  * @param failure  Counts against the shard. */
 void redis_upstream_fail(struct redis_upstream *u, bool failure, const char *why);
+
+/* redis_upstream_reply.c -------------------------------------------------------------- */
+
+/** Takes the first request back; the connection must not be used any more. */
+struct redis_request *redis_upstream_detach(struct redis_upstream *u);
 
 /** Stops reading: the client that gets what comes next takes no more. */
 void redis_upstream_pause(struct redis_upstream *u);

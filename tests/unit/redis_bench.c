@@ -247,6 +247,16 @@ struct redis_client *bench_last_client(void)
     return redis_client_of(last);
 }
 
+struct redis_upstream *bench_shared(unsigned version)
+{
+    for (unsigned i = 0; i < RUNTIME_ENDPOINTS_MAX; i++) {
+        struct redis_shard *s = bench_worker.redis->shards[i];
+        if (s && s->shared[version - 2][0])
+            return s->shared[version - 2][0];
+    }
+    return NULL;
+}
+
 int bench_shard(unsigned i)
 {
     int one = 1, fd = -1;

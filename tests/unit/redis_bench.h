@@ -76,6 +76,9 @@ int bench_small_client(void);
 /** The worker's side of the client that came last. */
 struct redis_client *bench_last_client(void);
 
+/** The worker's first shared connection of a RESP version, to whichever shard has one; NULL without. */
+struct redis_upstream *bench_shared(unsigned version);
+
 /** The next connection that the worker makes to a shard. */
 int bench_shard(unsigned i);
 
