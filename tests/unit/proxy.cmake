@@ -23,9 +23,9 @@ skein_proxy_test(balance SOURCES runtime.c balance.c endpoint.c log.c LIBS skein
 skein_proxy_test(endpoint SOURCES runtime.c balance.c endpoint.c log.c LIBS skein_conf skein_parsers skein_framer PkgConfig::LIBEVENT Threads::Threads)
 
 # The Redis path as a whole behind a worker's listener; each test is about one of its sources.
-set(redis_sources redis_client.c redis_command.c redis_local.c redis_pin.c redis_pubsub.c redis_request.c redis_shard.c
-                  redis_split.c redis_transaction.c redis_upstream.c redis_upstream_reply.c
-                  redis_upstream_setup.c)
+set(redis_sources redis_client.c redis_client_input.c redis_command.c redis_local.c redis_pin.c redis_pubsub.c
+                  redis_request.c redis_shard.c redis_split.c redis_transaction.c redis_upstream.c
+                  redis_upstream_reply.c redis_upstream_setup.c)
 set(redis_bench_sources conn.c conn_output.c endpoint.c gather.c log.c redis_path.c runtime.c worker.c
                         ${redis_sources})
 list(TRANSFORM redis_bench_sources PREPEND ${PROJECT_SOURCE_DIR}/proxy/)
