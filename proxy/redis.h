@@ -391,14 +391,6 @@ bool redis_path_many(struct worker *w);
 /** A command of the kernel path goes on in userspace; see struct conn_ops. */
 void redis_takeover(struct conn *d, struct conn *up, const struct slot *ds, const struct slot *us);
 
-/** Keeps a copy of the command just sent on a connection of the client's own, if it only reads. */
-void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text,
-                      size_t len, size_t key_off, size_t key_len);
-
-/** The connection has ended, as those do that a server closes while they are idle. Sends its command on a
- * fresh one, if there is a copy and not one byte of a reply has come. @return false if nothing was done. */
-bool redis_again_send(struct redis_upstream *u);
-
 void redis_path_free(struct worker *w);
 
 /* redis_command.c --------------------------------------------------------------------- */
@@ -438,6 +430,14 @@ enum redis_taken redis_forward_alone(const struct redis_call *call, const struct
 
 /** Sends the command on a connection that becomes the kernel path's afterwards, which lacked one. */
 enum redis_taken redis_forward_donated(const struct redis_call *call, const struct rt_endpoint *e);
+
+/** Keeps a copy of the command just sent on a connection of the client's own, if it only reads. */
+void redis_again_keep(struct redis_upstream *u, const struct redis_command *command, const char *text,
+                      size_t len, size_t key_off, size_t key_len);
+
+/** The connection has ended, as those do that a server closes while they are idle. Sends its command on a
+ * fresh one, if there is a copy and not one byte of a reply has come. @return false if nothing was done. */
+bool redis_again_send(struct redis_upstream *u);
 
 /** The client's pinned connection of a kind; NULL without. */
 struct redis_upstream *redis_pinned(const struct redis_client *cl, enum redis_pin pin);
