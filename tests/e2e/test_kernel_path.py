@@ -7,24 +7,8 @@ import harness
 from harness import Client, Ended, unique, wait_for
 from kernel_harness import KernelTest
 from origin import answer, raw_answer, reply
+from together import together
 from wire import make_request, pattern
-
-
-def together(work, count, *args):
-    """Runs work(number, *args) in threads; returns the exceptions."""
-    wrong = []
-
-    def run(number):
-        try:
-            work(number, *args)
-        except Exception as error:  # noqa: report any
-            wrong.append(f"{number}: {error!r}")
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(harness.DEADLINE * 10)
-    return wrong
 
 
 class WhatIsCarriedTest(KernelTest):
