@@ -1,12 +1,12 @@
 """Clients that others wrote, on connections that they keep: what they get and what they send is right
 on every path, also where their own sockets take part in it."""
 import asyncio
+import contextlib
 import http.client
 import os
 import random
 import re
 import subprocess
-import threading
 
 import apps
 import harness
@@ -14,6 +14,7 @@ from apps import MIB, SIZES, AppTest, digest, go_app, go_forwarder, need, node_s
 from harness import Client
 from nginx import Nginx
 from redis_harness import RedisTest
+from together import together
 from wire import pattern
 
 
@@ -138,33 +139,22 @@ class GoTest(AppTest):
 class PythonTest(AppTest):
     def test_http_client(self):
         """Blocking sockets, a connection per thread."""
-        wrong = []
-
         def work(number):
             connection = http.client.HTTPConnection(*self.skein.address, timeout=harness.DEADLINE)
-            try:
+
+            def post(body):
+                connection.request("POST", "/digest", body)
+                return connection.getresponse().read().decode()
+            with contextlib.closing(connection):
                 for size in SIZES * 3:
+                    body = pattern(size, number)
                     connection.request("GET", f"/bytes?size={size}&seed={number}")
-                    if connection.getresponse().read() != pattern(size, number):
-                        wrong.append(f"{number}: GET {size}")
-                    connection.request("POST", "/digest", pattern(size, number))
-                    if connection.getresponse().read().decode() != digest(pattern(size, number)):
-                        wrong.append(f"{number}: POST {size}")
-                    pieces = iter([pattern(size, number)[:100], pattern(size, number)[100:]])
-                    connection.request("POST", "/digest", (piece for piece in pieces if piece))
-                    if connection.getresponse().read().decode() != digest(pattern(size, number)):
-                        wrong.append(f"{number}: chunked POST {size}")
-            except Exception as error:  # noqa: report any
-                wrong.append(f"{number}: {error!r}")
-            finally:
-                connection.close()
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+                    self.assertTrue(connection.getresponse().read() == body, f"GET {size}")
+                    self.assertEqual(post(body), digest(body), f"POST {size}")
+                    pieces = (piece for piece in (body[:100], body[100:]) if piece)
+                    self.assertEqual(post(pieces), digest(body), f"chunked POST {size}")
         with self.carried_share():
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(harness.DEADLINE * 5)
-        self.assertFalse([thread for thread in threads if thread.is_alive()], "a client hangs")
+            wrong = together(work, 4, limit=harness.DEADLINE * 5)
         self.assertEqual(wrong, [])
 
     async def ask(self, number):

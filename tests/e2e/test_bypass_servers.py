@@ -2,7 +2,6 @@
 get, how they write what they send, and with what they wait. The bytes are right on every path, also
 where the servers' own sockets take part in it."""
 import random
-import threading
 
 import harness
 from apps import (MIB, SIZES, AppTest, digest, go_forwarder, go_server, haproxy, need, node_server,
@@ -13,6 +12,7 @@ from origin import Origin
 from process import free_port, hostport
 from redis_harness import RedisTest
 from redis_wire import pipeline
+from together import together
 from wire import make_chunked, make_request, pattern
 
 COOKIE = "c" * 700  # ten of them: more than the first buffer of any server
@@ -50,24 +50,13 @@ class ServersTest(AppTest):
         self.exchange_all(client, SIZES[6:])
 
     def test_beside_each_other(self):
-        wrong = []
-
         def work(number):
-            try:
-                with Client(self.skein.address) as client:
-                    for _ in range(15):
-                        size = rng.choice(SIZES[:6])
-                        rng.choice((self.download, self.upload))(client, size, rng.choice((None, 3000)))
-            except Exception as error:  # noqa: report any
-                wrong.append(f"{number}: {error!r}")
+            with Client(self.skein.address) as client:
+                for _ in range(15):
+                    size = rng.choice(SIZES[:6])
+                    rng.choice((self.download, self.upload))(client, size, rng.choice((None, 3000)))
         rng = random.Random(1)
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(harness.DEADLINE * 5)
-        self.assertFalse([thread for thread in threads if thread.is_alive()], "a client hangs")
-        self.assertEqual(wrong, [])
+        self.assertEqual(together(work, 6, limit=harness.DEADLINE * 5), [])
 
     def test_large_heads(self):
         """Longer than what a server reads at once, with and without a body behind them."""

@@ -15,6 +15,7 @@ import harness
 from harness import Client, ProxyTest, wait_for
 from nginx import Nginx
 from process import free_port
+from together import together
 from wire import make_chunked, make_request, pattern
 
 CLIENTS = 6
@@ -110,18 +111,14 @@ class MixTest(ProxyTest):
         client.send(raw)
         return client.read_response().body == digest(body)
 
-    def work(self, number, warm, wrong):
+    def work(self, number, warm):
         rng = random.Random(number)
-        try:
-            with Client(self.skein.address, deadline=harness.DEADLINE * 3) as client:
-                for turn in range(WARM_UP + REQUESTS):
-                    if turn == WARM_UP:
-                        warm.wait(harness.DEADLINE * 5)
-                    send = rng.choices((self.get, self.post, self.chunked), (70, 20, 10))[0]
-                    if not send(rng, client):
-                        wrong.append(f"client {number}, request {turn}: wrong bytes ({send.__name__})")
-        except Exception as error:  # noqa: report any
-            wrong.append(f"client {number}: {error!r}")
+        with Client(self.skein.address, deadline=harness.DEADLINE * 3) as client:
+            for turn in range(WARM_UP + REQUESTS):
+                if turn == WARM_UP:
+                    warm.wait(harness.DEADLINE * 5)
+                send = rng.choices((self.get, self.post, self.chunked), (70, 20, 10))[0]
+                self.assertTrue(send(rng, client), f"request {turn}: wrong bytes ({send.__name__})")
 
     def counts(self):
         series = self.skein.metrics().get("skein_fallback_total", {})
@@ -129,14 +126,9 @@ class MixTest(ProxyTest):
         return reasons, {path: self.skein.messages(path=path) for path in (self.carrier, "userspace")}
 
     def test_mix(self):
-        wrong, before = [], []
+        before = []
         warm = threading.Barrier(CLIENTS, lambda: before.append(self.counts()))
-        threads = [threading.Thread(target=self.work, args=(number, warm, wrong)) for number in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(harness.DEADLINE * 20)
-        self.assertEqual(wrong, [])
+        self.assertEqual(together(self.work, CLIENTS, warm, limit=harness.DEADLINE * 20), [])
         (reasons_before, paths_before), (reasons, paths) = before[0], self.counts()
         carried = paths[self.carrier] - paths_before[self.carrier]
         if self.kernel == "off":
