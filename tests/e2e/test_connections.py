@@ -92,7 +92,21 @@ class KeepAliveTest(ProxyTest):
                                  f"origin /m{round_}-{number}".encode())
 
 
-class PipelineTest(ProxyTest):
+class OutstandingTest(ProxyTest):
+    def outstanding(self, way, body, rest=b""):
+        """A request, and what is sent with it, whose response waits for an event.
+        Returns the client, the request at the origin, and the event."""
+        go, path = threading.Event(), "/" + unique("slow")
+
+        def script(conn, request):
+            go.wait(harness.DEADLINE)
+            conn.send(reply(body))
+        self.origin.on(path, script)
+        client = self.send_by(way, make_request("GET", path) + rest)
+        return client, self.origin.wait_request(path), go
+
+
+class PipelineTest(OutstandingTest):
     def test_in_order(self):
         targets = [f"/pipe{number}" for number in range(30)]
         raw = b"".join(make_request("GET", target) for target in targets)
@@ -125,16 +139,8 @@ class PipelineTest(ProxyTest):
         """A direct answer does not overtake the upstream's."""
         for way in ("first", "later"):
             with self.subTest(way=way):
-                go = threading.Event()
-                path = "/" + unique("slow")
-
-                def script(conn, request):
-                    go.wait(harness.DEADLINE)
-                    conn.send(reply(b"slow"))
-                self.origin.on(path, script)
-                client = self.send_by(way, make_request("GET", path) + make_request("GET", "/direct")
-                                      + make_request("GET", "/quick"))
-                self.origin.wait_request(path)
+                client, _, go = self.outstanding(way, b"slow", make_request("GET", "/direct")
+                                                 + make_request("GET", "/quick"))
                 self.assertTrue(client.quiet(0.1), "something overtook the first response")
                 go.set()
                 self.assertEqual([client.read_response().body for _ in range(3)],
@@ -143,15 +149,7 @@ class PipelineTest(ProxyTest):
     def test_second_request_while_one_is_outstanding(self):
         for way in ("first", "later"):
             with self.subTest(way=way):
-                go = threading.Event()
-                path = "/" + unique("slow")
-
-                def script(conn, request):
-                    go.wait(harness.DEADLINE)
-                    conn.send(reply(b"slow"))
-                self.origin.on(path, script)
-                client = self.send_by(way, make_request("GET", path))
-                self.origin.wait_request(path)
+                client, _, go = self.outstanding(way, b"slow")
                 client.send(make_request("POST", "/second", b"0123456789"))
                 go.set()
                 self.assertEqual(client.read_response().body, b"slow")
@@ -159,7 +157,7 @@ class PipelineTest(ProxyTest):
                 self.assertEqual(self.origin.seen("/second")[-1].body, b"0123456789")
 
 
-class HalfCloseTest(ProxyTest):
+class HalfCloseTest(OutstandingTest):
     def test_fin_right_after_the_request(self):
         for way in ("first", "later"):
             for method, body in (("GET", None), ("POST", b"x" * 1000)):
@@ -174,15 +172,7 @@ class HalfCloseTest(ProxyTest):
         body = pattern(300000)
         for way in ("first", "later"):
             with self.subTest(way=way):
-                go = threading.Event()
-                path = "/" + unique("wait")
-
-                def script(conn, request):
-                    go.wait(harness.DEADLINE)
-                    conn.send(reply(body))
-                self.origin.on(path, script)
-                client = self.send_by(way, make_request("GET", path))
-                self.origin.wait_request(path)
+                client, _, go = self.outstanding(way, body)
                 client.half_close()
                 go.set()
                 self.assertEqual(client.read_response().body, body)
@@ -250,19 +240,11 @@ class HalfCloseTest(ProxyTest):
         """The upstream connection of a client that is gone serves nobody else."""
         for way in ("first", "later"):
             with self.subTest(way=way):
-                go = threading.Event()
-                path = "/" + unique("gone")
-
-                def script(conn, request):
-                    go.wait(harness.DEADLINE)
-                    conn.send(reply(b"for the client that is gone"))
-                self.origin.on(path, script)
-                client = self.send_by(way, make_request("GET", path))
-                conn = self.origin.wait_request(path).conn
+                client, request, go = self.outstanding(way, b"for the client that is gone")
                 client.reset()
                 go.set()
-                self.origin.wait(lambda: conn.done, "skein ends the upstream connection")
-                self.assertEqual(conn.requests[-1].path, path)
+                self.origin.wait(lambda: request.conn.done, "skein ends the upstream connection")
+                self.assertEqual(request.conn.requests[-1].path, request.path)
                 for _ in range(3):
                     self.assertEqual(self.connect().get("/other").body, b"origin /other")
 
