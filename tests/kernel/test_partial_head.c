@@ -29,6 +29,22 @@ static void _drop(struct bench *b, struct wire *w)
     b->n_wires--;
 }
 
+/* A message in two pieces, of which the first is held if the head ends in the second. */
+static void _send_in_two(struct bench *b, struct wire *from, struct wire *to, const char *message, size_t cut)
+{
+    size_t len = strlen(message), arrived = 0;
+    send_bytes(from->far, message, cut);
+    if (cut < _head_len(message)) {
+        bench_expect_held(b, from, message, cut);
+        expect_silence(to->far);
+    } else {
+        expect_bytes(to->far, message, cut);
+        arrived = cut;
+    }
+    send_bytes(from->far, message + cut, len - cut);
+    expect_bytes(to->far, message + arrived, len - arrived);
+}
+
 static void _answer(struct bench *b, struct wire *down, struct wire *up)
 {
     send_text(up->far, PLAIN_RESPONSE);
@@ -55,18 +71,9 @@ static void test_request_cut_anywhere(void **state)
 {
     struct bench *b = *state;
     struct wire *up = bench_up(b), *down = bench_down(b);
-    size_t head = _head_len(_request), len = strlen(_request);
+    size_t len = strlen(_request);
     for (size_t cut = 1; cut < len; cut++) {
-        send_bytes(down->far, _request, cut);
-        if (cut < head) {
-            bench_expect_held(b, down, _request, cut);
-            expect_silence(up->far);
-        } else {
-            expect_bytes(up->far, _request, cut);
-        }
-        send_bytes(down->far, _request + cut, len - cut);
-        size_t before = cut < head ? 0 : cut;
-        expect_bytes(up->far, _request + before, len - before);
+        _send_in_two(b, down, up, _request, cut);
         _answer(b, down, up);
         bench_expect_held(b, down, "", 0);
     }
@@ -78,20 +85,11 @@ static void test_response_cut_anywhere(void **state)
 {
     struct bench *b = *state;
     struct wire *up = bench_up(b), *down = bench_down(b);
-    size_t head = _head_len(_response), len = strlen(_response);
+    size_t len = strlen(_response);
     for (size_t cut = 1; cut < len; cut++) {
         send_text(down->far, PLAIN_REQUEST);
         expect_text(up->far, PLAIN_REQUEST);
-        send_bytes(up->far, _response, cut);
-        if (cut < head) {
-            bench_expect_held(b, up, _response, cut);
-            expect_silence(down->far);
-        } else {
-            expect_bytes(down->far, _response, cut);
-        }
-        send_bytes(up->far, _response + cut, len - cut);
-        size_t before = cut < head ? 0 : cut;
-        expect_bytes(down->far, _response + before, len - before);
+        _send_in_two(b, up, down, _response, cut);
         await(bench_is_idle(b, up));
         bench_expect_held(b, up, "", 0);
     }
