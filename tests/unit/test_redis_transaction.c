@@ -5,6 +5,30 @@
 
 #include <sys/socket.h>
 
+/* A client in a transaction with one command. @param s1  Its connection to shard 1. */
+static int _queueing_client(int *s1)
+{
+    int client = bench_client();
+    bench_say(client, "MULTI; SET c 1");
+    *s1 = bench_shard(1);
+    bench_expect_said(*s1, "MULTI; SET c 1");
+    bench_send(*s1, "+OK\r\n+QUEUED\r\n");
+    bench_expect(client, "+OK\r\n+QUEUED\r\n");
+    return client;
+}
+
+/* A client that watches c. */
+static int _watching_client(int *s1)
+{
+    int client = bench_client();
+    bench_say(client, "WATCH c");
+    *s1 = bench_shard(1);
+    bench_expect_said(*s1, "WATCH c");
+    bench_send(*s1, "+OK\r\n");
+    bench_expect(client, "+OK\r\n");
+    return client;
+}
+
 static void test_keyless_first(void **state)
 {
     bench_begin(NULL);
@@ -113,12 +137,7 @@ static void test_keyless_refused(void **state)
 static void test_connection_lost(void **state)
 {
     bench_begin(NULL);
-    int client = bench_client();
-    bench_say(client, "MULTI; SET c 1");
-    int s1 = bench_shard(1);
-    bench_expect_said(s1, "MULTI; SET c 1");
-    bench_send(s1, "+OK\r\n+QUEUED\r\n");
-    bench_expect(client, "+OK\r\n+QUEUED\r\n");
+    int s1, client = _queueing_client(&s1);
     bench_close(s1);
     bench_say(client, "EXEC; PING");
     bench_expect(client, "-EXECABORT Transaction discarded because of previous errors.\r\n+PONG\r\n");
@@ -199,12 +218,7 @@ static void test_many_keys_beside_watch(void **state)
 static void test_watch_and_lost(void **state)
 {
     bench_begin(NULL);
-    int client = bench_client();
-    bench_say(client, "WATCH c");
-    int s1 = bench_shard(1);
-    bench_expect_said(s1, "WATCH c");
-    bench_send(s1, "+OK\r\n");
-    bench_expect(client, "+OK\r\n");
+    int s1, client = _watching_client(&s1);
     bench_close(s1);
     bench_say(client, "MULTI; SET c 1; EXEC; MULTI; EXEC");
     s1 = bench_shard(1);
@@ -218,12 +232,7 @@ static void test_watch_and_lost(void **state)
 static void test_lost_under_a_full_queue(void **state)
 {
     bench_begin(NULL);
-    int client = bench_client();
-    bench_say(client, "WATCH c");
-    int s1 = bench_shard(1);
-    bench_expect_said(s1, "WATCH c");
-    bench_send(s1, "+OK\r\n");
-    bench_expect(client, "+OK\r\n");
+    int s1, client = _watching_client(&s1);
     for (int i = 0; i < 1100; i++)
         bench_say(client, "GET c");
     bench_settle();
@@ -242,12 +251,7 @@ static void test_lost_under_a_full_queue(void **state)
 static void test_lost_in_a_full_transaction(void **state)
 {
     bench_begin(NULL);
-    int client = bench_client();
-    bench_say(client, "MULTI; SET c 1");
-    int s1 = bench_shard(1);
-    bench_expect_said(s1, "MULTI; SET c 1");
-    bench_send(s1, "+OK\r\n+QUEUED\r\n");
-    bench_expect(client, "+OK\r\n+QUEUED\r\n");
+    int s1, client = _queueing_client(&s1);
     for (int i = 0; i < 1100; i++)
         bench_say(client, "SET c 2");
     bench_settle();
@@ -306,12 +310,7 @@ static void test_discard(void **state)
 static void test_client_leaves(void **state)
 {
     bench_begin(NULL);
-    int client = bench_client();
-    bench_say(client, "MULTI; SET c 1");
-    int s1 = bench_shard(1);
-    bench_expect_said(s1, "MULTI; SET c 1");
-    bench_send(s1, "+OK\r\n+QUEUED\r\n");
-    bench_expect(client, "+OK\r\n+QUEUED\r\n");
+    int s1, client = _queueing_client(&s1);
     bench_close(client);
     bench_expect_end(s1);
 }
