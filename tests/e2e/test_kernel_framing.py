@@ -11,6 +11,7 @@ from harness import Client, unique
 from kernel_harness import KernelTest
 from origin import answer, raw_answer, reply
 from process import temp_dir
+from together import together
 from wire import make_chunked, make_request, pattern
 
 CHUNKED = [("Transfer-Encoding", "chunked")]
@@ -357,22 +358,15 @@ class UntilCloseTest(KernelTest):
         self.origin.default = script
         self.origin.on("/warm", answer(b"warm"))
         self.origin.on("/x", answer(b"x"))
-        wrong = []
 
         def work(number):
             for turn in range(8):
                 with Client(self.skein.address, deadline=harness.DEADLINE * 2) as client:
                     self.warm(client)
                     response = client.get(f"/{number}-{turn}")
-                    if response.body != f"end /{number}-{turn}".encode() + BODY:
-                        wrong.append(f"{number}-{turn}: {response!r}")
+                    self.assertEqual(response.body, f"end /{number}-{turn}".encode() + BODY)
         before = self.carried_by_kernel(direction="response")
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(harness.DEADLINE * 5)
-        self.assertEqual(wrong, [])
+        self.assertEqual(together(work, 8), [])
         self.assertGreater(self.carried_by_kernel(direction="response"), before)
         self.wait_metric("skein_downstream_connections", 0, listener="web")
 

@@ -13,6 +13,7 @@ import time
 import harness
 from harness import Client, ProxyTest, unique
 from origin import reply
+from together import together
 from wire import make_chunked, make_request, pattern
 
 SECONDS = float(os.environ.get("SKEIN_RETRY_SECONDS", "6"))
@@ -108,28 +109,19 @@ class ClosingServerTest(RetriesTest):
                                        not response.body.startswith(target.encode() + b" ")):
             raise AssertionError(f"{raw[:60]!r} arrived {arrived} times: {response!r}")
 
-    def work(self, number, end, wrong, asked):
+    def work(self, number, end, asked):
         rng = random.Random(number)
-        try:
-            with Client(self.skein.address, harness.DEADLINE * 2) as client:
-                while time.monotonic() < end:
-                    self.ask(client, rng, number % 4 == 0)
-                    asked[number] += 1
-                    if rng.random() < 0.1:
-                        time.sleep(rng.random() * IDLE)
-        except Exception as error:  # noqa: any of them fails the test
-            wrong.append(f"connection {number}: {error!r}")
+        with Client(self.skein.address, harness.DEADLINE * 2) as client:
+            while time.monotonic() < end:
+                self.ask(client, rng, number % 4 == 0)
+                asked[number] += 1
+                if rng.random() < 0.1:
+                    time.sleep(rng.random() * IDLE)
 
     def test_idle_connections_that_end(self):
-        wrong, asked = [], [0] * CONNECTIONS
-        end = time.monotonic() + SECONDS
-        threads = [threading.Thread(target=self.work, args=(number, end, wrong, asked))
-                   for number in range(CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(wrong, [])
+        asked = [0] * CONNECTIONS
+        self.assertEqual(together(self.work, CONNECTIONS, time.monotonic() + SECONDS, asked,
+                                  limit=SECONDS + harness.DEADLINE * 10), [])
         self.assertGreater(min(self.ended.values()), 0, "nothing has died")
         self.assertGreater(self.retried(), 0)
         self.assertGreater(self.outcomes.get(200, 0), 0)

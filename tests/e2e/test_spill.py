@@ -11,6 +11,7 @@ import time
 import harness
 from harness import Client, ProxyTest, wait_for
 from origin import reply
+from together import together
 from wire import make_chunked, make_request, pattern
 
 SECONDS = float(os.environ.get("SKEIN_SPILL_SECONDS", "7"))
@@ -176,33 +177,23 @@ class SpillTest(ProxyTest):
                 return
         raise AssertionError(f"not returned after {RETURNS_WITHIN} messages")
 
-    def work(self, number, end, wrong):
+    def work(self, number, end):
         rng = random.Random(number)
-        try:
-            with Client(self.skein.address, harness.DEADLINE * 4, rcvbuf=1 << 15) as client:
-                while time.monotonic() < end:
-                    for _ in range(rng.randrange(1, 6)):
-                        way = rng.choice((self.download, self.upload))
-                        way(client, rng.choice(SIZES[:3]), rng.random() < 0.5)
-                    self.returns(client, False)
-                    with self.slow_phase:
-                        way = rng.choice((self.download, self.upload))
-                        way(client, LARGE, rng.random() < 0.5, slow=True)
-                    self.returns(client, True)
-        except Exception as error:  # noqa: any of them fails the test
-            wrong.append(f"connection {number}: {error!r}")
+        with Client(self.skein.address, harness.DEADLINE * 4, rcvbuf=1 << 15) as client:
+            while time.monotonic() < end:
+                for _ in range(rng.randrange(1, 6)):
+                    way = rng.choice((self.download, self.upload))
+                    way(client, rng.choice(SIZES[:3]), rng.random() < 0.5)
+                self.returns(client, False)
+                with self.slow_phase:
+                    way = rng.choice((self.download, self.upload))
+                    way(client, LARGE, rng.random() < 0.5, slow=True)
+                self.returns(client, True)
 
     def test_slow_and_fast_readers(self):
         returned = self.skein.metric("skein_returned_total", listener="web")
-        wrong = []
-        end = time.monotonic() + SECONDS
-        threads = [threading.Thread(target=self.work, args=(number, end, wrong))
-                   for number in range(CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(wrong, [])
+        self.assertEqual(together(self.work, CONNECTIONS, time.monotonic() + SECONDS,
+                                  limit=SECONDS + harness.DEADLINE * 10), [])
         self.assertGreater(self.seen["slow"], 0)
         returned = self.skein.metric("skein_returned_total", listener="web") - returned
         if self.kernel == "off":
