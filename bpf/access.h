@@ -219,9 +219,30 @@ static __always_inline int settled(const struct slot *by, struct slot *s, const 
     return s->tx_seq == v->write_seq;
 }
 
+#ifdef SKEIN_MSG
+
+/** Until then (bpf_ktime_get_ns()) nothing is redirected past TCP: there was no memory for it. */
+volatile __u64 no_memory_until;
+
+static __always_inline int short_of_memory(void)
+{
+    return no_memory_until && bpf_ktime_get_ns() < no_memory_until;
+}
+
+#else
+
+static __always_inline int short_of_memory(void)
+{
+    return 0;
+}
+
+#endif
+
 /** Whether the target's reader is so slow, for `len` bytes more, that userspace has to wait for it. */
 static __always_inline int target_full(struct slot *t, const struct socket_view *v, __u32 len, __u32 limit)
 {
+    if (short_of_memory())
+        return 1;
     if (is_local(t)) {
         /* TCP throws away what it brings to a socket whose queues hold more than its receive buffer, and
          * sends it again later and later: so what comes by TCP when the path has given way must find room

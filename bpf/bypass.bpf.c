@@ -9,6 +9,7 @@
 #define SKEIN_MSG
 #include "response.h"
 
+#include "redirect.h"
 #include "register.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -60,6 +61,14 @@ int skein_msg(struct sk_msg_md *ctx)
     return request_verdict(ctx, s, ref, owner);
 }
 
+/* Hardly ever: when a socket may have no more memory. */
+SEC("tp_btf/sock_exceed_buf_limit")
+int BPF_PROG(skein_no_memory, struct sock *sk)
+{
+    no_memory(sk);
+    return 0;
+}
+
 SEC("sockops")
 int skein_sockops(struct bpf_sock_ops *ctx)
 {
@@ -97,5 +106,7 @@ int skein_bind(struct __sk_buff *ctx)
     l = bpf_map_lookup_elem(&links, &ask.own);
     if (!l)
         return BYPASS_REMOTE;
+    if (short_of_memory())
+        return BYPASS_NO_MEMORY;
     return bind(&ask, l);
 }

@@ -172,6 +172,13 @@ struct tcp_sock {
     __u8 is_mptcp;
 } CORE;
 
+/* arch/x86/include/asm/ptrace.h: a system call's number and arguments. */
+struct pt_regs {
+    unsigned long r10;
+    unsigned long dx;
+    unsigned long orig_ax;
+} CORE;
+
 #define TCP_STATE_ESTABLISHED 1
 #define TCP_STATE_FIN_WAIT1   4
 #define TCP_STATE_FIN_WAIT2   5

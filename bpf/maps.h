@@ -31,7 +31,8 @@ struct {
     __type(value, __u64);
 } apps SEC(".maps");
 
-/* Socket cookie -> slot_ref(): how a program finds its own slot. */
+/* Cookie -> slot_ref(): how a program finds the slot of a socket, the daemon's own, or the application's
+ * where that is reached past TCP. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1);

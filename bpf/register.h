@@ -258,6 +258,9 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     /* A server has read everything. A client is asked when it sends something next. */
     if ((s->owner & OWNER_UP) && (app.rcv_nxt != own.write_seq || app.copied_seq != app.rcv_nxt))
         return BYPASS_BUSY;
+    __u64 app_cookie = l->app;
+    if (bpf_map_update_elem(&cookies, &app_cookie, &ask->ref, BPF_ANY))
+        return BYPASS_OFF;
     s->app_snd = own.rcv_nxt;
     s->app_rcv = own.write_seq;
     s->app_sock = l->app_sock;
@@ -268,6 +271,7 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
         return BYPASS_OK;
     *(volatile __u32 *)&e->ref = 0;
     s->app = 0;
+    bpf_map_delete_elem(&cookies, &app_cookie);
     return BYPASS_BUSY;
 }
 

@@ -3,15 +3,20 @@
 
 #include "access.h"
 
-static __always_inline void count_push(const struct slot *by, struct slot *target)
+/** Notes who redirects to a connection past TCP. */
+static __always_inline void note_pusher(const struct slot *by, struct slot *target)
 {
     __u64 cookie = by->app ? by->app : by->cookie;
+    __u32 process = 0;
+#ifdef SKEIN_MSG
+    process = (__u32)(bpf_get_current_pid_tgid() >> 32);
+#endif
     if (target->pusher_cookie != cookie || target->pusher != socket_of(by)) {
         target->pusher = socket_of(by);
         target->pusher_cookie = cookie;
     }
-    target->pusher_left = 0;
-    target->pushes++;
+    if (target->pusher_process != process)
+        target->pusher_process = process;
 }
 
 /** Counts bytes on their way to a connection. Before the redirect, so that whoever waits for
@@ -21,8 +26,12 @@ static __always_inline void count_tx(const struct slot *by, struct slot *target,
     target->redirected += len;
     target->tx_seq += len;
     target->activity++;
-    if (is_local(target))
-        count_push(by, target);
+    if (IS_MSG || is_local(target))
+        note_pusher(by, target);
+    if (is_local(target)) {
+        target->pusher_left = 0;
+        target->pushes++;
+    }
 }
 
 static __always_inline void uncount_tx(struct slot *target, __u32 len)
@@ -33,6 +42,47 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
         target->pushes--;
 }
 
+#ifdef SKEIN_MSG
+
+/* include/linux/socket.h */
+#define MSG_OOB 1
+
+/* System calls that send, by their numbers on x86-64; what has none of these flags in its arguments, and the
+ * flags of those that have. */
+#define NR_WRITE    1
+#define NR_WRITEV   20
+#define NR_SENDFILE 40
+#define NR_SENDTO   44
+#define NR_SENDMSG  46
+#define NR_SPLICE   275
+#define NR_SENDMMSG 307
+
+/** Whether the send() at hand has no urgent byte: the kernel sends on what is redirected out of another
+ * socket with the flags of the send() that brought it, and then the last byte would not be in the stream. The
+ * program is not told of flags; it sees the arguments of the system call. What came another way (io_uring, or
+ * where system calls have other numbers) may have one. A function of its own for the verifier. */
+__attribute__((noinline)) int has_no_urgent_byte(void)
+{
+#ifdef __TARGET_ARCH_x86
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    switch (regs->orig_ax) {
+    case NR_WRITE:
+    case NR_WRITEV:
+    case NR_SENDFILE:
+    case NR_SPLICE:
+        return 1;
+    case NR_SENDTO:
+    case NR_SENDMMSG:
+        return !(regs->r10 & MSG_OOB);
+    case NR_SENDMSG:
+        return !(regs->dx & MSG_OOB);
+    }
+#endif
+    return 0;
+}
+
+#endif
+
 /** Redirects `len` bytes to a connection: the slice at hand.
  * @return SK_PASS, or SK_DROP if nothing was redirected. */
 static __always_inline int send_to(CTX *ctx, struct slot *t, __u32 ref, __u32 len)
@@ -41,6 +91,8 @@ static __always_inline int send_to(CTX *ctx, struct slot *t, __u32 ref, __u32 le
 #ifdef SKEIN_MSG
     if (app)
         return (int)bpf_msg_redirect_hash(ctx, &apps, &app, BPF_F_INGRESS);
+    if (!has_no_urgent_byte())
+        return SK_DROP;
     return (int)bpf_msg_redirect_map(ctx, &socks, ref_index(ref), 0);
 #else
     if (app)

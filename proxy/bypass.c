@@ -16,9 +16,10 @@
 #include "skein.skel.h"
 
 static const char *const _reasons[_BYPASS_MAX] = {
-    [BYPASS_OK] = "bypassed", [BYPASS_REMOTE] = "remote",       [BYPASS_GONE] = "closing",
-    [BYPASS_BUSY] = "unread", [BYPASS_LOW_WATER] = "low_water", [BYPASS_EXCEPTED] = "excepted",
-    [BYPASS_OFF] = "off",
+    [BYPASS_OK] = "bypassed",         [BYPASS_REMOTE] = "remote",
+    [BYPASS_GONE] = "closing",        [BYPASS_BUSY] = "unread",
+    [BYPASS_LOW_WATER] = "low_water", [BYPASS_EXCEPTED] = "excepted",
+    [BYPASS_NO_MEMORY] = "no_memory", [BYPASS_OFF] = "off",
 };
 
 const char *bypass_reason_name(enum bypass_reason r)
@@ -93,7 +94,10 @@ static int _attach(struct kpath *k, const char *cgroup)
     k->sockops = bpf_program__attach_cgroup(k->bypass->progs.skein_sockops, fd);
     int r = k->sockops ? 0 : -errno;
     close(fd);
-    return r;
+    if (r)
+        return r;
+    k->no_memory = bpf_program__attach(k->bypass->progs.skein_no_memory);
+    return k->no_memory ? 0 : -errno;
 }
 
 int bypass_collect(struct kpath *k)
@@ -152,6 +156,8 @@ void bypass_close(struct kpath *k)
 {
     bpf_link__destroy(k->sockops);
     k->sockops = NULL;
+    bpf_link__destroy(k->no_memory);
+    k->no_memory = NULL;
     bypass_bpf__destroy(k->bypass);
     k->bypass = NULL;
 }

@@ -341,10 +341,10 @@ void kernel_forget(struct kpath *k, uint32_t slot, uint64_t cookie)
 {
     k->gens[slot]++;
     uint64_t gen = k->gens[slot] & ((1U << OWNER_GEN_BITS) - 1);
-    uint64_t w = slot_wait(&k->slots[slot]);
+    uint64_t w = slot_wait(&k->slots[slot]), app = k->slots[slot].app;
     while (!slot_cas(&k->slots[slot], &w, OWNER_USER | gen << OWNER_GEN_SHIFT))
         w = slot_wait(&k->slots[slot]);
-    bpf_map_delete_elem(k->cookies_fd, &cookie);
+    bpf_map_delete_elem(k->cookies_fd, app ? &app : &cookie);
 }
 
 int kernel_insert(struct kpath *k, uint32_t slot, int fd)

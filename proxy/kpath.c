@@ -245,6 +245,14 @@ void kpath_remember(struct conn *d, const struct conn *u)
 
 /* Taking ------------------------------------------------------------------------------ */
 
+static void _taken(struct conn *c)
+{
+    c->kernel = false;
+    if (!c->upstream)
+        c->place = kpath_slot(c)->place;
+    conn_suspend(c);
+}
+
 /* Makes userspace the owner: the programs redirect nothing from the connection any more, and
  * its verdict is not at work. @return The owner word. */
 static uint64_t _take(struct conn *c)
@@ -253,9 +261,7 @@ static uint64_t _take(struct conn *c)
     uint64_t w = slot_wait(s);
     while (!(w & OWNER_USER) && !slot_cas(s, &w, w | OWNER_USER))
         w = slot_wait(s);
-    c->kernel = false;
-    c->place = s->place;
-    conn_suspend(c);
+    _taken(c);
     return slot_owner(s);
 }
 
@@ -280,8 +286,7 @@ static bool _take_partner(struct conn *p, uint32_t ref)
         w = slot_wait(s);
     if (owner_lease(w) != ref)
         return false;
-    p->kernel = false;
-    conn_suspend(p);
+    _taken(p);
     return true;
 }
 
@@ -404,6 +409,10 @@ static void _watch(struct conn *c)
 bool kpath_expired(struct conn *c)
 {
     uint32_t now = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&kpath_slot(c)->aborted, __ATOMIC_RELAXED)) {
+        kpath_wake(c);
+        return false;
+    }
     bool active = now != c->activity, held = __atomic_load_n(&kpath_slot(c)->held, __ATOMIC_RELAXED);
     if (held && c->held && !active) {
         /* A head that does not get on: from here on userspace's clock counts. */

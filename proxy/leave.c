@@ -156,9 +156,10 @@ static bool _try_leave_local(struct conn *c)
     c->quiet = quiet;
     if (!quiet || (!r && !before))
         return false;
+    bool aborted = kpath_slot(c)->aborted;
     kpath_free_slot(c);
     bool idle = c->upstream && c->ops->idle(c);
-    conn_resume(c, NULL, 0, 0);
+    conn_resume(c, NULL, 0, aborted ? ECONNRESET : 0);
     if (idle && !c->dead)
         c->ops->park(c);
     return true;

@@ -64,6 +64,7 @@ enum bypass_reason {
     BYPASS_BUSY,      /**< Something is still under way by TCP, or was not read. */
     BYPASS_LOW_WATER, /**< The application has set SO_RCVLOWAT. */
     BYPASS_EXCEPTED,  /**< By the configuration: listener or cluster. */
+    BYPASS_NO_MEMORY, /**< A redirect has met a lack of memory a moment ago. */
     BYPASS_OFF,       /**< The path is off. */
     _BYPASS_MAX,
 };

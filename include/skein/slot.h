@@ -197,6 +197,7 @@ struct slot {
     __u32 picked;     /**< Downstream: endpoint id chosen for the request at hand, + 1. */
     __u32 place;      /**< Downstream: place in its pool of the upstream connection it had last. */
     __u32 window_len; /**< Downstream: bytes of the last head's message in the window. */
+    __u32 source;     /**< Downstream: hash of the client's address. */
     __u8 slice_kind;
     __u8 slice_reason;
     __u8 left_for; /**< enum fallback_reason with which the programs ended this stay; 0 if they did not. */
@@ -213,11 +214,11 @@ struct slot {
                                                the SOCKMAP. */
     __u64 app_sock;                         /**< Its address in the kernel. */
     __u64 sock;          /**< Address of the connection's own socket, for programs that can look none up. */
-    __u64 pusher;        /**< The socket that redirected to the application last: its address (0: none has) */
+    __u64 pusher;        /**< The socket that redirected here past TCP last: its address (0: none has) */
     __u64 pusher_cookie; /**< and cookie. */
     __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
     __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
-    __u32 source;  /**< Downstream: hash of the client's address. */
+    __u32 pusher_process; /**< Where its last send() was; 0: in none. */
     __u32 pool;    /**< Downstream: number of its worker. Upstream: index of its pool. */
     __u32 pool_index; /**< Upstream: place in its pool. */
     __u8 protocol;    /**< enum slot_protocol */
