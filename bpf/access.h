@@ -177,11 +177,13 @@ static __always_inline int view_target(struct slot *t, __u32 ref, struct socket_
 {
     int r;
     if (is_local(t)) {
-        r = peek_reader(t->app_sock, t->app, v);
-        return r || (v->state != TCP_STATE_ESTABLISHED && v->state != TCP_STATE_FIN_WAIT1 &&
-                     v->state != TCP_STATE_FIN_WAIT2)
-                   ? -1
-                   : 0;
+        /* By connect() the same socket may have become the end of another connection. */
+        if (peek_reader(t->app_sock, t->app, v) || v->ports != t->app_ports)
+            return -1;
+        return v->state == TCP_STATE_ESTABLISHED || v->state == TCP_STATE_FIN_WAIT1 ||
+                       v->state == TCP_STATE_FIN_WAIT2
+                   ? 0
+                   : -1;
     }
 #ifdef SKEIN_MSG
     r = peek(t->sock, t->cookie, v);

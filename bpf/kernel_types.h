@@ -64,6 +64,7 @@ struct sock_cgroup_data {
 
 /* include/net/sock.h, include/linux/tcp.h */
 struct sock_common {
+    __u32 skc_portpair;
     volatile unsigned char skc_state;
     struct {
         struct {

@@ -54,8 +54,8 @@ struct {
     __type(value, __u32);
 } excepted SEC(".maps");
 
-/* Set by the daemon before loading: cgroups in `excepted`. */
-const volatile __u32 exceptions;
+/* Set by the daemon: not 0 if there may be cgroups in `excepted`. */
+volatile __u32 exceptions;
 
 /** Levels of a cgroup's ancestors that are looked at; deeper ones are left alone where others are excepted.
  */
@@ -264,6 +264,7 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     s->app_snd = own.rcv_nxt;
     s->app_rcv = own.write_seq;
     s->app_sock = l->app_sock;
+    s->app_ports = READ(sk, __sk_common.skc_portpair);
     s->app = l->app;
     *(volatile __u32 *)&e->ref = ask->ref;
     /* What it has sent meanwhile was not looked at. */

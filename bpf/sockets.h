@@ -59,6 +59,7 @@ struct socket_view {
     __u32 urgent;    /**< Not 0 while urgent data is around: view() alone tells. */
     __u32 rcvbuf;    /**< Memory that may be held by the receive queue; of an application, if `unread`. */
     __u32 unread;    /**< Application: bytes in the queues of its reader, and on their way there past TCP. */
+    __u32 ports;     /**< Application: as the slot's `app_ports`. */
 };
 
 static __always_inline int view(void *sk, struct socket_view *v)
@@ -115,6 +116,7 @@ __attribute__((noinline)) int peek_reader(__u64 address, __u64 cookie, struct so
         return -1;
     v->unread = READ(tp, inet_conn.icsk_inet.sk.sk_backlog.rmem_alloc.counter) + waiting_skbs(tp) * SLICE_MAX;
     v->rcvbuf = v->unread ? READ(tp, inet_conn.icsk_inet.sk.sk_rcvbuf) : 0;
+    v->ports = READ(tp, inet_conn.icsk_inet.sk.__sk_common.skc_portpair);
     v->state = READ_AS(__u8, tp, inet_conn.icsk_inet.sk.__sk_common.skc_state);
     return cookie_of(tp) == cookie ? 0 : -1;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bypass.skel.h"
+#include "bypass_except.h"
 #include "cgroup.h"
 #include "kernel_internal.h"
 #include "log.h"
@@ -45,13 +46,12 @@ static int _share_maps(struct kpath *k, struct bypass_bpf *b)
     return bpf_map__set_max_entries(b->maps.links, k->n_slots * 4);
 }
 
-static int _load(struct kpath *k, const struct conf_bypass *except)
+static int _load(struct kpath *k)
 {
     struct bypass_bpf *b = bypass_bpf__open();
     if (!b)
         return -errno;
     b->rodata->workers = k->n_workers;
-    b->rodata->exceptions = except ? except->n_cgroups : 0;
     int r = _share_maps(k, b);
     if (!r)
         r = bypass_bpf__load(b);
@@ -63,25 +63,6 @@ static int _load(struct kpath *k, const struct conf_bypass *except)
         return r;
     }
     k->bypass = b;
-    return 0;
-}
-
-/* What the configuration leaves alone. */
-static int _except(struct kpath *k, const struct conf_bypass *except)
-{
-    for (uint32_t i = 0; except && i < except->n_cgroups; i++) {
-        uint64_t id;
-        uint32_t one = 1;
-        int r = cgroup_id(except->cgroups[i], &id, NULL);
-        if (r == -ENOENT) {
-            log_warn("bypass.except.cgroups[%u]: there is no %s", i, except->cgroups[i]);
-            continue;
-        }
-        if (!r)
-            r = kernel_put(k->bypass->maps.excepted, &id, &one);
-        if (r)
-            return log_error_r(r, "bypass.except.cgroups[%u]: %s: %s", i, except->cgroups[i], strerror(-r));
-    }
     return 0;
 }
 
@@ -122,20 +103,39 @@ static int _open(struct kpath *k, const struct conf *conf, struct probe *p)
     if (conf && conf->datapath.bypass == CONF_AUTO && probe_culprit(p, GUARD_AUTO))
         return -ENOTRECOVERABLE;
     uint64_t start = probe_now();
-    int r = _load(k, except);
+    int r = _load(k);
     if (!r) {
         what = "attaching to the cgroup";
         r = _attach(k, cgroup);
     }
     if (!r) {
         what = "excepting cgroups";
-        r = _except(k, except);
+        r = bypass_configure(k, except, NULL);
     }
     if (r)
         snprintf(why, sizeof(why), "%s: %s", what, strerror(-r));
     probe_add(p, "bypass_load", GUARD_BYPASS, r ? PROBE_FAILED : PROBE_OK, r ? why : NULL,
               probe_now() - start);
     return r ? r : bypass_selftest(k, p);
+}
+
+int bypass_configure(struct kpath *k, const struct conf_bypass *conf, struct event_base *base)
+{
+    struct bypass_except *next;
+    if (!bypass_is_on(k))
+        return 0;
+    int r = bypass_except_new(bpf_map__fd(k->bypass->maps.excepted), conf, &next);
+    if (r)
+        return r;
+    r = base ? bypass_except_watch(next, base) : 0;
+    if (r) {
+        bypass_except_free(next, k->except);
+        return log_error_r(r, "bypass.except.cgroups: watching: %s", strerror(-r));
+    }
+    k->bypass->bss->exceptions = conf ? conf->n_cgroups : 0;
+    bypass_except_free(k->except, next);
+    k->except = next;
+    return 0;
 }
 
 int bypass_open(struct kpath *k, const struct conf *conf, struct probe *p)
@@ -154,6 +154,8 @@ void bypass_probe(struct kpath *k, struct probe *p)
 
 void bypass_close(struct kpath *k)
 {
+    bypass_except_free(k->except, NULL);
+    k->except = NULL;
     bpf_link__destroy(k->sockops);
     k->sockops = NULL;
     bpf_link__destroy(k->no_memory);

@@ -11,12 +11,20 @@
 #include "conf/conf.h"
 #include "skein/bypass.h"
 
+struct event_base;
 struct kpath;
 struct probe;
 
 /** Loads and attaches the programs, if this machine's verdicts allow it, and marks what they are.
  * @return 0, or -errno with nothing left behind: `p` says why. */
 int bypass_open(struct kpath *k, const struct conf *conf, struct probe *p);
+
+/** Excepts what the configuration says, and nothing else, from now on.
+ *
+ * @param base  Its loop follows the cgroups' paths; NULL: nobody does.
+ * @return 0, or -errno after a line in the log: what was excepted before still is.
+ */
+int bypass_configure(struct kpath *k, const struct conf_bypass *conf, struct event_base *base);
 
 /** Detaches and frees; nothing of it stays in the kernel but what its maps still carry. */
 void bypass_close(struct kpath *k);

@@ -39,6 +39,7 @@ struct kpath {
     struct skein_bpf *skel;
     struct bypass_bpf *bypass; /**< NULL without the bypass path. */
     struct bpf_link *sockops;
+    struct bypass_except *except;
     struct bpf_link *no_memory; /**< skein_no_memory. */
     struct slot *slots;
     struct pool *pools;

@@ -170,6 +170,7 @@ static void _reload(struct server *s)
         return;
     }
     kernel_publish(s->kpath, rt);
+    bypass_configure(s->kpath, &conf->bypass, s->base);
     endpoint_configure(rt);
     if (health_configure(s->base, rt))
         log_error("health checks: out of memory: those of the configuration before go on");
@@ -340,6 +341,8 @@ static int _start(struct server *s, struct conf *conf)
         log_error("out of memory");
         return 1;
     }
+    if (bypass_configure(s->kpath, &conf->bypass, s->base))
+        return 1;
     for (unsigned i = 0; i < s->n_workers; i++) {
         r = worker_start(&s->workers[i], s, i, s->runtime);
         if (r) {

@@ -216,14 +216,13 @@ struct slot {
     __u64 sock;          /**< Address of the connection's own socket, for programs that can look none up. */
     __u64 pusher;        /**< The socket that redirected here past TCP last: its address (0: none has) */
     __u64 pusher_cookie; /**< and cookie. */
-    __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
-    __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
+    __u32 app_ports; /**< The application's, of both ends, as the kernel has them: what it is connected by. */
     __u32 pusher_process; /**< Where its last send() was; 0: in none. */
-    __u32 pool;    /**< Downstream: number of its worker. Upstream: index of its pool. */
-    __u32 pool_index; /**< Upstream: place in its pool. */
-    __u8 protocol;    /**< enum slot_protocol */
-    __u8 clean;       /**< Downstream: TCP was seen to be at both. */
-    __u8 quiet;       /**< skein_inspect: nothing is on its way to the application past TCP. */
+    __u32 pool;           /**< Downstream: number of its worker. Upstream: index of its pool. */
+    __u32 pool_index;     /**< Upstream: place in its pool. */
+    __u8 protocol;        /**< enum slot_protocol */
+    __u8 clean;           /**< Downstream: TCP was seen to be at both. */
+    __u8 quiet;           /**< skein_inspect: nothing is on its way to the application past TCP. */
 
     __u64 passed __attribute__((aligned(64))); /**< Bytes put into the socket's own queue for userspace. */
     struct http1_chunks chunks;                /**< Of a chunked body, how far it is... */
@@ -233,6 +232,8 @@ struct slot {
     __u32 parsed_seq; /**< where strparser is, */
     __u32 rcv_nxt;    /**< after the last byte received, */
     __u32 stopped;    /**< and whether strparser has stopped for good. */
+    __u32 app_snd; /**< Downstream: TCP sequence number after the last byte that the application has sent, */
+    __u32 app_rcv; /**< and after the last one that it was sent, by TCP. */
     union {
         struct http1_head head; /**< Of the last head framed. */
         struct resp_frame frame;

@@ -5,6 +5,7 @@
 #include "bypass_helper.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proxy/bypass.h"
 #include "proxy/cgroup.h"
 
 /** Cgroups below the excepted one. */
@@ -131,13 +133,55 @@ static void test_deep(void **state)
     _check(*state, cgroup, true);
 }
 
+/* Lets the daemon's loop see what has happened to directories. */
+static void _look(struct event_base *base)
+{
+    assert_int_not_equal(event_base_loop(base, EVLOOP_NONBLOCK), -1);
+}
+
+/* A service that starts again has a new cgroup with the old name; and one may start later than skein. */
+static void test_made_again(void **state)
+{
+    struct bench *b = *state;
+    char later[PATH_MAX / 4], *cgroups[] = {_excepted, later};
+    struct conf_bypass conf = {.cgroups = cgroups, .n_cgroups = 2};
+    struct event_base *base = event_base_new();
+    sprintf(later, "%s-later/in/it", _other);
+    assert_int_equal(bypass_configure(b->k, &conf, base), 0);
+    for (int i = 0; i < 3; i++) {
+        _remove(_excepted);
+        _look(base);
+        assert_int_equal(_make(_excepted), 0);
+        _look(base);
+        _check(b, _excepted, false);
+    }
+    static const char *const parts[] = {"", "/in", "/in/it"};
+    for (size_t i = 0; i < 3; i++) {
+        sprintf(later, "%s-later%s", _other, parts[i]);
+        assert_int_equal(_make(later), 0);
+        _look(base);
+        _check(b, later, i < 2);
+    }
+    _enter(_home);
+    sprintf(later, "%s-later", _other);
+    _remove(later);
+    conf.n_cgroups = 1;
+    cgroups[0] = _other;
+    assert_int_equal(bypass_configure(b->k, &conf, base), 0);
+    _check(b, _excepted, true);
+    _check(b, _other, false);
+    cgroups[0] = _excepted;
+    assert_int_equal(bypass_configure(b->k, &conf, NULL), 0);
+    _check(b, _excepted, false);
+    _check(b, _other, true);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_excepted),
-        BENCH_TEST(test_not_excepted),
-        BENCH_TEST(test_below),
-        BENCH_TEST(test_deep),
+        BENCH_TEST(test_excepted), BENCH_TEST(test_not_excepted), BENCH_TEST(test_below),
+        BENCH_TEST(test_deep),     BENCH_TEST(test_made_again),
     };
     char *cgroups[] = {_excepted};
     struct conf conf = {.datapath = {.bypass = CONF_ON}, .bypass = {.cgroups = cgroups, .n_cgroups = 1}};
@@ -158,6 +202,8 @@ int main(void)
     }
     _enter(_home);
     _remove(_excepted);
+    _remove(_other);
+    strcat(_other, "-later");
     _remove(_other);
     return r;
 }

@@ -6,6 +6,7 @@
 #include "bypass_helper.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,31 @@ static void test_client(void **state)
         bypass_take(b, up);
         bench_close(b, up);
     }
+}
+
+/* The client's socket is another connection's end by the time of the response. */
+static void test_connected_anew(void **state)
+{
+    struct bench *b = *state;
+    struct wire *up = bypass_up(b), *down = bypass_down(b);
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    struct sockaddr_in other = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(other);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&other, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&other, &len), 0);
+    bypass_ask(b, down, up);
+    assert_int_equal(connect(down->far, &none, sizeof(none)), 0);
+    assert_int_equal(connect(down->far, (struct sockaddr *)&other, len), 0);
+    send_text(up->far, PLAIN_RESPONSE);
+    expect_text(up->near, PLAIN_RESPONSE);
+    assert_int_equal(_gone(b), 1);
+    int far = accept(listener, NULL, NULL);
+    send_text(far, "from another");
+    expect_text(down->far, "from another");
+    close(far);
+    close(listener);
 }
 
 /* What it was sent is unread, of a response that has a length or ends with its connection: the daemon is told
@@ -217,6 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BENCH_TEST(test_seen),
         BENCH_TEST(test_client),
+        BENCH_TEST(test_connected_anew),
         BENCH_TEST(test_client_in_the_middle),
         BENCH_TEST(test_server),
         BENCH_TEST(test_server_in_the_middle),

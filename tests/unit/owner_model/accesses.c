@@ -20,15 +20,15 @@ bool points_grew;
     X(expect_seq) X(heads) X(pushes) X(run) X(responding) X(early) X(aborted) X(pusher_left) X(total) \
     X(remaining_next) X(cookie) X(slice_len) X(held) X(cluster) X(picked) X(place) X(window_len) \
     X(source) X(slice_kind) X(slice_reason) X(left_for) X(counted) X(framing) X(stop) X(pieces) X(replies) X(framed) \
-    X(app) X(app_sock) X(sock) X(pusher) X(pusher_cookie) X(app_snd) X(app_rcv) X(pusher_process) X(pool) \
+    X(app) X(app_sock) X(sock) X(pusher) X(pusher_cookie) X(app_ports) X(pusher_process) X(pool) \
     X(pool_index) X(protocol) X(clean) X(quiet) X(passed) X(chunks) X(chunks_next) X(write_seq) X(copied_seq) X(parsed_seq) \
-    X(rcv_nxt) X(stopped) X(head) X(scan) X(line) X(window)
+    X(rcv_nxt) X(stopped) X(app_snd) X(app_rcv) X(head) X(scan) X(line) X(window)
 /* clang-format on */
 
 #define FIELD_ID(name)   FIELD_##name,
 #define FIELD_NAME(name) #name,
 #define FIELD_AT(name)   offsetof(struct slot, name),
-enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 59, POOL_IDLE_REST, POOL_REF };
+enum { FIELDS_OF_SLOT(FIELD_ID) POOL_IDLE = 60, POOL_IDLE_REST, POOL_REF };
 static const char *const names[] = {FIELDS_OF_SLOT(FIELD_NAME)};
 static const size_t starts[] = {FIELDS_OF_SLOT(FIELD_AT)};
 static uint8_t field_at[sizeof(struct slot)];
