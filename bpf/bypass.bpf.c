@@ -106,7 +106,5 @@ int skein_bind(struct __sk_buff *ctx)
     l = bpf_map_lookup_elem(&links, &ask.own);
     if (!l)
         return BYPASS_REMOTE;
-    if (short_of_memory())
-        return BYPASS_NO_MEMORY;
     return bind(&ask, l);
 }

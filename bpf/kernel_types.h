@@ -173,6 +173,14 @@ struct tcp_sock {
     __u8 is_mptcp;
 } CORE;
 
+/* include/linux/sched.h */
+struct task_struct {
+    unsigned int flags;
+    void *io_uring; /**< Not NULL once it has used that. */
+} CORE;
+
+#define PF_IO_WORKER 0x10
+
 /* arch/x86/include/asm/ptrace.h: a system call's number and arguments. */
 struct pt_regs {
     unsigned long r10;

@@ -31,13 +31,15 @@ static __always_inline void break_connection(__u32 ref)
 /** How long TCP, where a sender waits for memory, serves all afterwards. */
 #define NO_MEMORY_NS (10ULL * 1000 * 1000 * 1000)
 
-/** There was no memory for something: if that is what the process at work is redirecting, both sides are
- * broken. */
+/** There was no memory for something: if that is what the process at work is redirecting, which it does with
+ * the target locked, both sides are broken. What arrives for a locked socket waits, and needs memory later.
+ */
 static __always_inline void no_memory(const struct sock *sk)
 {
     __u32 ref = ref_of_cookie(sk->__sk_common.skc_cookie.counter);
     struct slot *target = ref ? slot_at(ref) : NULL;
-    if (!target || target->pusher_process != (__u32)(bpf_get_current_pid_tgid() >> 32))
+    __u32 process = (__u32)(bpf_get_current_pid_tgid() >> 32);
+    if (!target || !process || target->pusher_process != process || !sk->sk_lock.owned)
         return;
     no_memory_until = bpf_ktime_get_ns() + NO_MEMORY_NS;
     break_connection(ref_of_cookie(target->pusher_cookie));

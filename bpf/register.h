@@ -46,10 +46,10 @@ struct {
     __type(value, struct bypass_end);
 } ends SEC(".maps");
 
-/* Cgroups whose processes are left alone, by id. */
+/* Cgroups whose processes are left alone, by id: twice as many as can be configured, for a change. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 64);
+    __uint(max_entries, 128);
     __type(key, __u64);
     __type(value, __u32);
 } excepted SEC(".maps");
@@ -290,7 +290,7 @@ static __always_inline int bind(const struct bypass_ask *ask, const struct bypas
     struct bypass_end *e = bpf_sk_storage_get(&ends, sk, 0, 0);
     int r = BYPASS_BUSY;
     if (s)
-        r = e ? bind_app(ask, l, s, e) : BYPASS_GONE;
+        r = !e ? BYPASS_GONE : short_of_memory() ? BYPASS_NO_MEMORY : bind_app(ask, l, s, e);
     bpf_sk_release(sk);
     return r;
 }

@@ -59,12 +59,16 @@ static __always_inline void uncount_tx(struct slot *target, __u32 len)
 
 /** Whether the send() at hand has no urgent byte: the kernel sends on what is redirected out of another
  * socket with the flags of the send() that brought it, and then the last byte would not be in the stream. The
- * program is not told of flags; it sees the arguments of the system call. What came another way (io_uring, or
- * where system calls have other numbers) may have one. A function of its own for the verifier. */
+ * program is not told of flags; it sees the arguments of the system call. What may have come another way (a
+ * thread that uses io_uring sends what that has queued at the end of any system call), or where system calls
+ * have other numbers, may have one. A function of its own for the verifier. */
 __attribute__((noinline)) int has_no_urgent_byte(void)
 {
 #ifdef __TARGET_ARCH_x86
-    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    struct task_struct *task = bpf_get_current_task_btf();
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+    if ((task->flags & PF_IO_WORKER) || (bpf_core_field_exists(task->io_uring) && task->io_uring))
+        return 0;
     switch (regs->orig_ax) {
     case NR_WRITE:
     case NR_WRITEV:

@@ -124,14 +124,13 @@ int bypass_configure(struct kpath *k, const struct conf_bypass *conf, struct eve
     struct bypass_except *next;
     if (!bypass_is_on(k))
         return 0;
-    int r = bypass_except_new(bpf_map__fd(k->bypass->maps.excepted), conf, &next);
+    int r = bypass_except_new(bpf_map__fd(k->bypass->maps.excepted), conf, k->except, &next);
     if (r)
         return r;
     r = base ? bypass_except_watch(next, base) : 0;
-    if (r) {
-        bypass_except_free(next, k->except);
-        return log_error_r(r, "bypass.except.cgroups: watching: %s", strerror(-r));
-    }
+    if (r)
+        log_warn("bypass.except.cgroups: those that are made later, or again, are not noticed: %s",
+                 strerror(-r));
     k->bypass->bss->exceptions = conf ? conf->n_cgroups : 0;
     bypass_except_free(k->except, next);
     k->except = next;

@@ -99,11 +99,13 @@ static char *_parent(const char *path)
         log_warn("bypass.except.cgroups: %s: cgroup v2 is not mounted", path);
     if (asprintf(&all, "%s/%s", path[0] != '/' ? root : "", path + (path[0] == '/')) < 0)
         return NULL;
-    *strrchr(all, '/') = '\0';
+    char *last = strrchr(all, '/');
+    last[last == all] = '\0';
     return all;
 }
 
-int bypass_except_new(int map, const struct conf_bypass *conf, struct bypass_except **out)
+int bypass_except_new(int map, const struct conf_bypass *conf, const struct bypass_except *last,
+                      struct bypass_except **out)
 {
     size_t n = conf ? conf->n_cgroups : 0;
     struct bypass_except *e = calloc(1, sizeof(*e) + n * sizeof(e->of[0]));
@@ -118,7 +120,7 @@ int bypass_except_new(int map, const struct conf_bypass *conf, struct bypass_exc
         x->parent = _parent(conf->cgroups[i]);
         int r = x->path && x->parent ? _resolve(e, x) : -ENOMEM;
         if (r) {
-            bypass_except_free(e, NULL);
+            bypass_except_free(e, last);
             return log_error_r(r, "bypass.except.cgroups[%zu]: %s: %s", i, conf->cgroups[i], strerror(-r));
         }
     }

@@ -14,11 +14,13 @@ struct event_base;
 
 /** Fills the map with the ids of those that exist.
  *
- * @param map  Descriptor of the map `excepted`; stays the caller's.
+ * @param map   Descriptor of the map `excepted`; stays the caller's.
+ * @param last  Whose ids stay there if this fails; NULL: nobody's.
  * @param out  Freed by the caller; NULL on failure.
  * @return 0, or -errno after a line in the log.
  */
-int bypass_except_new(int map, const struct conf_bypass *conf, struct bypass_except **out);
+int bypass_except_new(int map, const struct conf_bypass *conf, const struct bypass_except *last,
+                      struct bypass_except **out);
 
 /** From now on follows the paths; says which ones name nothing yet. @return 0 or -errno. */
 int bypass_except_watch(struct bypass_except *e, struct event_base *base);

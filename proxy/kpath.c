@@ -86,7 +86,8 @@ static int _insert(struct conn *c, bool local_only)
     c->cookie = kernel_cookie(c->fd);
     enum bypass_reason why = _bypass(c);
     int r = 0;
-    if (why != BYPASS_OK && (local_only || (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote))))
+    bool soon = why == BYPASS_NO_MEMORY || (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote));
+    if (why != BYPASS_OK && (local_only || soon))
         r = -EAGAIN;
     else if (why != BYPASS_OK)
         r = k->remote ? kernel_insert(k, c->slot, c->fd) : -EOPNOTSUPP;

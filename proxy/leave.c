@@ -182,9 +182,10 @@ static bool _try_leave(struct conn *c)
     _copy_held(c);
     if (c->upstream && (gone || err) && !kpath_slot(c)->aborted)
         _copy_rest(c);
+    bool aborted = kpath_slot(c)->aborted;
     kpath_free_slot(c);
     char *data = c->passed;
-    size_t len = c->passed_len;
+    size_t len = aborted ? 0 : c->passed_len;
     c->passed = NULL;
     c->passed_len = 0;
     /* Resuming may end what is outstanding, and that parks or donates the connection itself. */
