@@ -26,7 +26,7 @@ NUTCRACKER_AGAIN = "nutcracker-again"  # The same for nutcracker.
 # The two switches of `datapath`, kernel and bypass. Here all peers are local: where the bypass is not
 # what is measured it would stand in for what is.
 SWITCHES = {SKEIN: ("auto", "off"), SKEIN_ALL: ("auto", "off"), SKEIN_OFF: ("off", "off"), SKEIN_ON: ("on", "off"),
-            SKEIN_BYPASS: ("on", "on")}
+            SKEIN_BYPASS: ("auto", "on")}
 
 
 class BenchError(Exception):

@@ -6,7 +6,7 @@
  * than a few busy clients, or with pipelines, that is worth more (docs/architecture.md has the
  * measurement). So with `kernel: auto` a client is given to the kernel path only while few are
  * busy, and taken back when that changes. A client of this host whose shards are on it too takes the bypass
- * path.
+ * path, where one system call less is worth less: only many deep pipelines are better off together.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,12 @@
 #define BUSY_FEW  4
 #define BUSY_MANY 6
 
+/** Commands that a local client sends at once to have a deep pipeline, and those of all such clients of a
+ * worker from which on, and below which no more, userspace serves them. */
+#define DEEP      8
+#define DEEP_MANY 700
+#define DEEP_FEW  400
+
 static struct redis_path *_path(struct worker *w)
 {
     return &w->redis->path;
@@ -38,28 +44,69 @@ void redis_path_seen(struct redis_client *cl)
     p->seen++;
 }
 
-/* Counts clients that the kernel path served since the last look, and userspace did not. */
-static uint32_t _busy_in_kernel(struct worker *w)
+static bool _is_auto(const struct worker *w)
+{
+    return w->runtime->conf->datapath.kernel == CONF_AUTO;
+}
+
+/* Commands that the kernel or userspace has had of the client at once since the last tick; whether the kernel
+ * served it, and userspace did not. */
+static uint32_t _at_once(struct redis_client *cl, bool *by_kernel)
+{
+    struct conn *c = &cl->c;
+    bool here = cl->seen == _path(c->worker)->tick;
+    uint32_t depth = cl->depth > cl->deepest ? cl->depth : cl->deepest;
+    cl->depth_before = depth;
+    cl->depth = 0;
+    *by_kernel = false;
+    if (!c->kernel)
+        return here ? depth : 0;
+    const struct slot *s = kpath_slot(c);
+    uint32_t activity = __atomic_load_n(&s->activity, __ATOMIC_RELAXED);
+    *by_kernel = activity != cl->activity && !here;
+    cl->activity = activity;
+    return *by_kernel ? __atomic_load_n(&s->run, __ATOMIC_RELAXED) : 0;
+}
+
+/* Counts clients that the kernel path served since the last tick, and userspace did not.
+ * @param deep  Commands in deep pipelines, on whatever path. */
+static uint32_t _busy_in_kernel(struct worker *w, uint32_t *deep)
 {
     struct conn *c;
     uint32_t n = 0;
+    *deep = 0;
     TAILQ_FOREACH (c, &w->conns, link) {
-        if (!c->kernel || c->local || c->upstream || !redis_is_client(c))
+        bool by_kernel;
+        if (c->upstream || !redis_is_client(c))
             continue;
-        struct redis_client *cl = redis_client_of(c);
-        uint32_t activity = __atomic_load_n(&kpath_slot(c)->activity, __ATOMIC_RELAXED);
-        n += activity != cl->activity && cl->seen != _path(w)->tick;
-        cl->activity = activity;
+        uint32_t depth = _at_once(redis_client_of(c), &by_kernel);
+        n += by_kernel && !c->local;
+        *deep += depth >= DEEP ? depth : 0;
     }
     return n;
 }
 
-static void _take_all(struct worker *w)
+static bool _is_remote(struct conn *c)
+{
+    return !c->local;
+}
+
+/* What it has sent at once goes with it to userspace, which then keeps it. */
+static bool _is_deep(struct conn *c)
+{
+    uint32_t depth = __atomic_load_n(&kpath_slot(c)->run, __ATOMIC_RELAXED);
+    if (!c->local || depth < DEEP)
+        return false;
+    redis_client_of(c)->depth_before = depth;
+    return true;
+}
+
+static void _take(struct worker *w, bool (*which)(struct conn *c))
 {
     struct conn *c, *next;
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
-        if (c->kernel && !c->local && !c->upstream && redis_is_client(c))
+        if (c->kernel && !c->upstream && redis_is_client(c) && which(c))
             kpath_wake(c);
         if (next && next->dead)
             next = TAILQ_FIRST(&w->conns); /* It ended with this one, and is in another list now. */
@@ -72,15 +119,19 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
     struct redis_path *p = _path(w);
     (void)fd;
     (void)what;
-    uint32_t busy = p->seen + _busy_in_kernel(w);
+    uint32_t deep, busy = p->seen + _busy_in_kernel(w, &deep);
     p->tick++;
     p->seen = 0;
     if (busy > BUSY_MANY && !p->many) {
         p->many = true;
-        _take_all(w);
+        _take(w, _is_remote);
     } else if (busy <= BUSY_FEW) {
         p->many = false;
     }
+    if (deep >= DEEP_MANY || deep < DEEP_FEW)
+        p->deep = deep >= DEEP_MANY && _is_auto(w);
+    if (p->deep)
+        _take(w, _is_deep);
     conn_flush(w);
 }
 
@@ -106,18 +157,15 @@ bool redis_path_many(struct worker *w)
     return _path(w)->many;
 }
 
-/* With `auto`: whether the kernel path is the better one for the client now. */
-static bool _worthwhile(struct redis_client *cl)
+/* With `auto`: whether the kernel path is the better one for the client now, which has sent so many commands
+ * at once. */
+static bool _worthwhile(struct redis_client *cl, uint32_t depth)
 {
     struct redis_path *p = _path(cl->c.worker);
     struct listener_stats *stats = &cl->c.worker->stats.listeners[cl->c.listener_id];
-    if (!p->started)
-        _start(cl->c.worker);
-    bool pipelines = cl->deepest > 1;
-    cl->deepest = 0;
     if (p->many || p->seen > BUSY_FEW)
         stat_add(&stats->kept_many, 1);
-    else if (pipelines)
+    else if (depth > 1)
         stat_add(&stats->kept_pipelined, 1);
     else
         return true;
@@ -125,7 +173,7 @@ static bool _worthwhile(struct redis_client *cl)
 }
 
 /* Whether no shard is known to be on another host. Past TCP a client and its shards cost each other less than
- * multiplexing saves, with any number of clients, and with pipelines. */
+ * multiplexing saves, with any number of clients, but for many with deep pipelines. */
 static bool _all_local(struct redis_client *cl)
 {
     const struct rt_cluster *cluster = redis_cluster(cl);
@@ -141,10 +189,19 @@ void redis_path_promote(struct redis_client *cl)
     struct conn *c = &cl->c;
     if (!c->worker->kpath || !c->listener || c->listener->rt->kernel_id == UINT32_MAX || c->pumping)
         return;
+    struct redis_path *p = _path(c->worker);
+    bool choose = _is_auto(c->worker);
+    uint32_t depth = cl->deepest;
     cl->activity = 0;
-    if (_all_local(cl) && kpath_promote_local(c))
+    cl->deepest = 0;
+    if (depth > cl->depth)
+        cl->depth = depth;
+    if (choose && !p->started)
+        _start(c->worker);
+    if (_all_local(cl) && !(p->deep && (cl->depth >= DEEP || cl->depth_before >= DEEP)) &&
+        kpath_promote_local(c))
         return;
-    if (c->worker->runtime->conf->datapath.kernel != CONF_AUTO || _worthwhile(cl))
+    if (!choose || _worthwhile(cl, depth))
         kpath_promote(c);
 }
 

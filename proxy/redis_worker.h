@@ -15,6 +15,7 @@ struct redis_path {
     uint32_t seen; /**< Clients that sent a command to userspace since the last tick. */
     bool started;
     bool many; /**< Too many are busy for the kernel path. */
+    bool deep; /**< Too many commands are in deep pipelines for the bypass path. */
 };
 
 struct redis_worker {

@@ -1,0 +1,49 @@
+"""Redis with `kernel: auto` and the bypass: which of the two serves local clients depends on what they do."""
+import harness
+from redis_harness import RedisTest, wait_for
+from redis_wire import pipeline
+
+CLIENTS, DEPTH = 60, 16  # more commands at once than are better off on the bypass path
+FEW = 4
+
+
+class AutoTest(RedisTest):
+    paths = ("bypass",)
+    extra = {"datapath": {"kernel": "auto"}}
+    oracle = False
+
+    def setUp(self):
+        super().setUp()
+        self.peers = [self.connect() for _ in range(CLIENTS)]
+        for number, client in enumerate(self.peers):
+            client.expect_ok("SET", f"key:{number}", f"value {number}")
+
+    def round(self, clients, depth):
+        """All of them ask before any of them reads. What part of the messages the bypass carried."""
+        before = self.carried_by_kernel(), self.skein.messages(path="userspace")
+        for number, client in enumerate(clients):
+            client.send(pipeline([("GET", f"key:{number}")] * depth))
+        for number, client in enumerate(clients):
+            for reply in client.read_many(depth):
+                self.assertEqual(reply.value, b"value %d" % number)
+        by_bypass = self.carried_by_kernel() - before[0]
+        by_userspace = self.skein.messages(path="userspace") - before[1]
+        self.assertEqual(by_bypass + by_userspace, 2 * depth * len(clients))
+        return by_bypass / (by_bypass + by_userspace)
+
+    def settle(self, clients, depth, part):
+        wait_for(lambda: self.round(clients, depth) == part, f"{len(clients)} clients with {depth} commands at once: "
+                 f"{part:.0%} on the bypass path", harness.DEADLINE * 2)
+
+    def test_deep_pipelines(self):
+        self.settle(self.peers, 1, 1)
+        self.settle(self.peers, DEPTH, 0)
+        for _ in range(50):
+            self.assertEqual(self.round(self.peers, DEPTH), 0)
+        self.assertGreater(self.skein.metric("skein_redis_kept_total", listener="cache"), 0)
+        self.settle(self.peers, 1, 1)
+        self.settle(self.peers[:FEW], DEPTH, 1)
+
+
+if __name__ == "__main__":
+    harness.main()
