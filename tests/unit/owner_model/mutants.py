@@ -11,7 +11,7 @@ import sys
 MUTANTS = [
     ("take_any_partner", "proxy/kpath.c", "no lost return", "a connection is taken twice",
      [("while (owner_lease(w) == ref && !(w & OWNER_USER)", "while (!(w & OWNER_USER)"),
-      ("    if (owner_lease(w) != ref)\n        return false;\n    p->kernel", "    p->kernel")]),
+      ("    if (owner_lease(w) != ref)\n        return false;\n    _taken(p)", "    _taken(p)")]),
     ("lease_any_generation", "bpf/owner.h", "no delivery to a dead generation", "slots are used again",
      [("owner_gen(w) != ref_gen(uref) || !(w & OWNER_UP) || ", "")]),
     ("ref_before_the_insert", "proxy/kpath_pool.c", "no delivery to a dead generation", "insertions fail",
