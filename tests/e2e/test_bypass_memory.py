@@ -47,6 +47,7 @@ sys.stdout.buffer.write(how + b" " + body)
 SERVER = """
 import socket, sys, threading
 def serve(sock):
+    sock.settimeout(60)  # By poll(): a blocking recv() may be told to try again.
     buf = b""
     try:
         while True:
