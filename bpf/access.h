@@ -223,6 +223,12 @@ static __always_inline int settled(const struct slot *by, struct slot *s, const 
 
 #ifdef SKEIN_MSG
 
+/** The process in whose system call, or interrupted by what, a program runs; 0: none. */
+static __always_inline __u32 this_process(void)
+{
+    return (__u32)(bpf_get_current_pid_tgid() >> 32);
+}
+
 /** Until then (bpf_ktime_get_ns()) nothing is redirected past TCP: there was no memory for it. */
 volatile __u64 no_memory_until;
 
@@ -232,6 +238,12 @@ static __always_inline int short_of_memory(void)
 }
 
 #else
+
+/** What an sk_skb program does is no process's. */
+static __always_inline __u32 this_process(void)
+{
+    return 0;
+}
 
 static __always_inline int short_of_memory(void)
 {

@@ -38,7 +38,7 @@ static __always_inline void no_memory(const struct sock *sk)
 {
     __u32 ref = ref_of_cookie(sk->__sk_common.skc_cookie.counter);
     struct slot *target = ref ? slot_at(ref) : NULL;
-    __u32 process = (__u32)(bpf_get_current_pid_tgid() >> 32);
+    __u32 process = this_process();
     if (!target || !process || target->pusher_process != process || !sk->sk_lock.owned)
         return;
     no_memory_until = bpf_ktime_get_ns() + NO_MEMORY_NS;

@@ -7,10 +7,7 @@
 static __always_inline void note_pusher(const struct slot *by, struct slot *target)
 {
     __u64 cookie = by->app ? by->app : by->cookie;
-    __u32 process = 0;
-#ifdef SKEIN_MSG
-    process = (__u32)(bpf_get_current_pid_tgid() >> 32);
-#endif
+    __u32 process = this_process();
     if (target->pusher_cookie != cookie || target->pusher != socket_of(by)) {
         target->pusher = socket_of(by);
         target->pusher_cookie = cookie;

@@ -179,10 +179,10 @@ static bool _try_leave(struct conn *c)
         return false;
     kernel_remove(k, c->slot);
     int err = _socket_error(c->fd);
-    _copy_held(c);
-    if (c->upstream && (gone || err) && !kpath_slot(c)->aborted)
-        _copy_rest(c);
     bool aborted = kpath_slot(c)->aborted;
+    _copy_held(c);
+    if (c->upstream && (gone || err) && !aborted)
+        _copy_rest(c);
     kpath_free_slot(c);
     char *data = c->passed;
     size_t len = aborted ? 0 : c->passed_len;
