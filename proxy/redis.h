@@ -157,7 +157,8 @@ struct redis_client {
     uint32_t deepest;       /**< Most commands outstanding at once since it was last looked at. */
     uint32_t depth;         /**< `deepest` at its highest since the last tick, */
     uint32_t depth_before;  /**< and in the time before that. */
-    uint32_t seen;          /**< Tick at which it was counted as busy. */
+    uint32_t seen;          /**< Tick at which it was counted as busy, */
+    uint32_t deep_seen;     /**< and its commands as those of a deep pipeline. */
     uint32_t activity;      /**< Its slot's count at the last tick. */
     uint8_t resp;           /**< 2 or 3 */
     bool authenticated : 1;

@@ -49,8 +49,8 @@ static bool _is_auto(const struct worker *w)
     return w->runtime->conf->datapath.kernel == CONF_AUTO;
 }
 
-/* Commands that the kernel or userspace has had of the client at once since the last tick; whether the kernel
- * served it, and userspace did not. */
+/* Commands that userspace has had of the client at once since the last tick, or the kernel if userspace had
+ * none; whether it was the kernel. */
 static uint32_t _at_once(struct redis_client *cl, bool *by_kernel)
 {
     struct conn *c = &cl->c;
@@ -59,13 +59,15 @@ static uint32_t _at_once(struct redis_client *cl, bool *by_kernel)
     cl->depth_before = depth;
     cl->depth = 0;
     *by_kernel = false;
-    if (!c->kernel)
-        return here ? depth : 0;
-    const struct slot *s = kpath_slot(c);
-    uint32_t activity = __atomic_load_n(&s->activity, __ATOMIC_RELAXED);
-    *by_kernel = activity != cl->activity && !here;
-    cl->activity = activity;
-    return *by_kernel ? __atomic_load_n(&s->run, __ATOMIC_RELAXED) : 0;
+    if (c->kernel) {
+        const struct slot *s = kpath_slot(c);
+        uint32_t activity = __atomic_load_n(&s->activity, __ATOMIC_RELAXED);
+        *by_kernel = activity != cl->activity && !here;
+        cl->activity = activity;
+        if (*by_kernel)
+            return __atomic_load_n(&s->run, __ATOMIC_RELAXED);
+    }
+    return here ? depth : 0;
 }
 
 /* Counts clients that the kernel path served since the last tick, and userspace did not.
@@ -86,6 +88,12 @@ static uint32_t _busy_in_kernel(struct worker *w, uint32_t *deep)
     return n;
 }
 
+/* Whether it is one of those that userspace serves while they are many. */
+static bool _keeps_deep(const struct redis_client *cl)
+{
+    return cl->depth >= DEEP || cl->depth_before >= DEEP;
+}
+
 static bool _is_remote(struct conn *c)
 {
     return !c->local;
@@ -94,11 +102,13 @@ static bool _is_remote(struct conn *c)
 /* What it has sent at once goes with it to userspace, which then keeps it. */
 static bool _is_deep(struct conn *c)
 {
+    struct redis_client *cl = redis_client_of(c);
     uint32_t depth = __atomic_load_n(&kpath_slot(c)->run, __ATOMIC_RELAXED);
-    if (!c->local || depth < DEEP)
+    if (!c->local)
         return false;
-    redis_client_of(c)->depth_before = depth;
-    return true;
+    if (depth > cl->depth_before)
+        cl->depth_before = depth;
+    return _keeps_deep(cl);
 }
 
 static void _take(struct worker *w, bool (*which)(struct conn *c))
@@ -122,6 +132,7 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
     uint32_t deep, busy = p->seen + _busy_in_kernel(w, &deep);
     p->tick++;
     p->seen = 0;
+    p->deep_seen = 0;
     if (busy > BUSY_MANY && !p->many) {
         p->many = true;
         _take(w, _is_remote);
@@ -135,6 +146,31 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
     conn_flush(w);
 }
 
+static void _take_deep(evutil_socket_t fd, short what, void *arg)
+{
+    struct worker *w = arg;
+    (void)fd;
+    (void)what;
+    _take(w, _is_deep);
+    conn_flush(w);
+}
+
+/* Counts what userspace has had at once of a local client that is promoted now. Of clients that begin
+ * together it is known before the next tick that they are many: they are taken back as soon as this event is
+ * over. */
+static void _count_deep(struct redis_client *cl)
+{
+    struct redis_path *p = _path(cl->c.worker);
+    if (cl->depth < DEEP || cl->deep_seen == p->tick)
+        return;
+    cl->deep_seen = p->tick;
+    p->deep_seen += cl->depth;
+    if (p->deep_seen < DEEP_MANY)
+        return;
+    p->deep = true;
+    event_active(&p->take_deep, EV_TIMEOUT, 0);
+}
+
 /* Counting begins when the first client could be promoted. */
 static void _start(struct worker *w)
 {
@@ -144,12 +180,16 @@ static void _start(struct worker *w)
     p->tick++;
     event_assign(&p->timer, w->base, -1, EV_PERSIST, _on_tick, w);
     event_add(&p->timer, &tv);
+    event_assign(&p->take_deep, w->base, -1, 0, _take_deep, w);
 }
 
 void redis_path_free(struct worker *w)
 {
-    if (_path(w)->started)
-        event_del(&_path(w)->timer);
+    struct redis_path *p = _path(w);
+    if (!p->started)
+        return;
+    event_del(&p->timer);
+    event_del(&p->take_deep);
 }
 
 bool redis_path_many(struct worker *w)
@@ -198,9 +238,11 @@ void redis_path_promote(struct redis_client *cl)
         cl->depth = depth;
     if (choose && !p->started)
         _start(c->worker);
-    if (_all_local(cl) && !(p->deep && (cl->depth >= DEEP || cl->depth_before >= DEEP)) &&
-        kpath_promote_local(c))
+    if (_all_local(cl) && !(p->deep && _keeps_deep(cl)) && kpath_promote_local(c)) {
+        if (choose)
+            _count_deep(cl);
         return;
+    }
     if (!choose || _worthwhile(cl, depth))
         kpath_promote(c);
 }

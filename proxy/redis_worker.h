@@ -11,8 +11,10 @@
 /** Which path is the better one. */
 struct redis_path {
     struct event timer;
+    struct event take_deep;
     uint32_t tick;
-    uint32_t seen; /**< Clients that sent a command to userspace since the last tick. */
+    uint32_t seen;      /**< Clients that sent a command to userspace since the last tick, */
+    uint32_t deep_seen; /**< and commands of local ones in deep pipelines. */
     bool started;
     bool many; /**< Too many are busy for the kernel path. */
     bool deep; /**< Too many commands are in deep pipelines for the bypass path. */

@@ -44,6 +44,17 @@ class AutoTest(RedisTest):
         self.settle(self.peers, 1, 1)
         self.settle(self.peers[:FEW], DEPTH, 1)
 
+    def test_deep_pipelines_from_the_first_command_on(self):
+        rounds, parts = 20, []
+        for _ in range(3):  # The time in which they are counted may end between two of them.
+            fresh = [self.connect() for _ in range(CLIENTS)]
+            parts.append(sum(self.round(fresh, DEPTH) for _ in range(rounds)) / rounds)
+            if parts[-1] <= 2 / rounds:
+                return
+            self.settle(self.peers, 1, 1)
+        self.fail(f"the bypass path carried {parts} of the messages, {2 / rounds} is what may pass until clients "
+                  "are taken back")
+
 
 if __name__ == "__main__":
     harness.main()
