@@ -277,8 +277,9 @@ void redis_request_free(struct worker *w, struct redis_request *r);
 
 /* redis_upstream.c -------------------------------------------------------------------- */
 
-/** Connects. @return NULL when no connection could even be begun; `*err` is an errno then. */
-struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, int *err);
+/** Connects. @param shared  By all clients, which userspace serves. @return NULL when no connection could
+ * even be begun; `*err` is an errno then. */
+struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, bool shared, int *err);
 struct redis_upstream *redis_upstream_of(struct conn *c);
 
 /** The same for a command of the client's input: sent together with those before and behind it

@@ -71,14 +71,14 @@ struct redis_shard *redis_shard_get(struct redis_client *cl, const struct rt_end
     return s;
 }
 
-static struct redis_upstream *_connect(struct redis_shard *s, uint8_t resp, const char **why)
+static struct redis_upstream *_connect(struct redis_shard *s, uint8_t resp, bool shared, const char **why)
 {
     int err;
     if (endpoint_ejected(s->endpoint)) {
         *why = s->error[0] ? s->error : "ejected";
         return NULL;
     }
-    struct redis_upstream *u = redis_upstream_new(s, resp, &err);
+    struct redis_upstream *u = redis_upstream_new(s, resp, shared, &err);
     if (!u) {
         stat_add(&s->worker->stats.endpoints[s->endpoint].connect_failures, 1);
         redis_shard_failed(s, strerror(err));
@@ -92,11 +92,8 @@ struct redis_upstream *redis_shard_shared(struct redis_shard *s, struct redis_cl
     uint64_t id = cl->id >> REDIS_ID_SHIFT;
     uint64_t i = cl->bulky ? s->connections + id % REDIS_SHARED_BULKY : id % s->connections;
     struct redis_upstream **u = &s->shared[cl->resp - 2][i];
-    if (!*u) {
-        *u = _connect(s, cl->resp, why);
-        if (*u)
-            (*u)->shared = true;
-    }
+    if (!*u)
+        *u = _connect(s, cl->resp, true, why);
     return *u;
 }
 
@@ -130,7 +127,7 @@ struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_clien
 {
     struct redis_upstream *u = TAILQ_FIRST(&s->idle[cl->resp - 2]);
     if (!u)
-        u = _connect(s, cl->resp, why);
+        u = _connect(s, cl->resp, false, why);
     if (u)
         redis_shard_own(u, cl, pin);
     return u;
@@ -139,7 +136,7 @@ struct redis_upstream *redis_shard_pin(struct redis_shard *s, struct redis_clien
 struct redis_upstream *redis_shard_pin_fresh(struct redis_shard *s, struct redis_client *cl,
                                              enum redis_pin pin, const char **why)
 {
-    struct redis_upstream *u = _connect(s, cl->resp, why);
+    struct redis_upstream *u = _connect(s, cl->resp, false, why);
     if (u)
         redis_shard_own(u, cl, pin);
     return u;

@@ -319,7 +319,7 @@ static const struct conn_ops _ops = {
     .cancel = _cancel,
 };
 
-struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, int *err)
+struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, bool shared, int *err)
 {
     struct worker *w = s->worker;
     const struct conf_address *a = &s->address;
@@ -342,11 +342,13 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, i
     u->c.pool_index = UINT32_MAX;
     u->shard = s;
     u->resp = resp;
+    u->shared = shared;
     u->tail = &u->head;
     TAILQ_INIT(&u->waiters);
     stat_add(&w->stats.endpoints[s->endpoint].connects, 1);
     stat_add(&w->stats.endpoints[s->endpoint].active, 1);
-    kpath_connecting(&u->c, s->bypass_except);
+    /* What userspace alone sends is better off without a program in the server's send(). */
+    kpath_connecting(&u->c, s->bypass_except || shared || resp != 2);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
         *err = errno;
         if (*err != EINPROGRESS) {
