@@ -8,6 +8,7 @@
  * busy, and taken back when that changes. A client of this host whose shards are on it too takes the bypass
  * path, where one system call less is worth less: only many deep pipelines are better off together.
  */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,19 @@
 static struct redis_path *_path(struct worker *w)
 {
     return &w->redis->path;
+}
+
+/* While many deep pipelines are served, the worker does not interrupt the server and the clients for what has
+ * come meanwhile, but takes it when they sleep: more at once (sched(7), SCHED_BATCH). A policy that somebody
+ * else has chosen stays; one that is refused is no harm. */
+static void _set_deep(struct redis_path *p, bool deep)
+{
+    const struct sched_param none = {0};
+    if (p->deep == deep)
+        return;
+    p->deep = deep;
+    if (p->normal)
+        sched_setscheduler(0, deep ? SCHED_BATCH : SCHED_OTHER, &none);
 }
 
 void redis_path_seen(struct redis_client *cl)
@@ -140,7 +154,7 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
         p->many = false;
     }
     if (deep >= DEEP_MANY || deep < DEEP_FEW)
-        p->deep = deep >= DEEP_MANY && _is_auto(w);
+        _set_deep(p, deep >= DEEP_MANY && _is_auto(w));
     if (p->deep)
         _take(w, _is_deep);
     conn_flush(w);
@@ -167,7 +181,7 @@ static void _count_deep(struct redis_client *cl)
     p->deep_seen += cl->depth;
     if (p->deep_seen < DEEP_MANY)
         return;
-    p->deep = true;
+    _set_deep(p, true);
     event_active(&p->take_deep, EV_TIMEOUT, 0);
 }
 
@@ -177,6 +191,7 @@ static void _start(struct worker *w)
     struct timeval tv = {.tv_usec = TICK_US};
     struct redis_path *p = _path(w);
     p->started = true;
+    p->normal = sched_getscheduler(0) == SCHED_OTHER;
     p->tick++;
     event_assign(&p->timer, w->base, -1, EV_PERSIST, _on_tick, w);
     event_add(&p->timer, &tv);

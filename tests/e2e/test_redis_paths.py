@@ -1,4 +1,6 @@
 """Redis with `kernel: auto` and the bypass: which of the two serves local clients depends on what they do."""
+import os
+
 import harness
 from redis_harness import RedisTest, wait_for
 from redis_wire import pipeline
@@ -35,13 +37,21 @@ class AutoTest(RedisTest):
         wait_for(lambda: self.round(clients, depth) == part, f"{len(clients)} clients with {depth} commands at once: "
                  f"{part:.0%} on the bypass path", harness.DEADLINE * 2)
 
+    def policies(self):
+        """Scheduling policies of skein's threads, one of which is the worker."""
+        pid = self.skein.process.pid
+        return {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+
     def test_deep_pipelines(self):
         self.settle(self.peers, 1, 1)
+        self.assertEqual(self.policies(), {os.SCHED_OTHER})
         self.settle(self.peers, DEPTH, 0)
+        self.assertEqual(self.policies(), {os.SCHED_OTHER, os.SCHED_BATCH})
         for _ in range(50):
             self.assertEqual(self.round(self.peers, DEPTH), 0)
         self.assertGreater(self.skein.metric("skein_redis_kept_total", listener="cache"), 0)
         self.settle(self.peers, 1, 1)
+        self.assertEqual(self.policies(), {os.SCHED_OTHER})
         self.settle(self.peers[:FEW], DEPTH, 1)
 
     def test_deep_pipelines_from_the_first_command_on(self):
