@@ -1,8 +1,10 @@
 """The guest's kernel: Debian's cloud kernel, taken out of its package without installing it."""
 import glob
+import io
 import os
 import re
 import subprocess
+import tarfile
 import tempfile
 
 META = "linux-image-cloud-amd64"
@@ -24,15 +26,18 @@ def _package():
 
 
 def _unpack(archive, folder):
-    """vmlinuz out of a package, by the version in its name; all of it or nothing."""
+    """The kernel image out of a package, by its version; all of it or nothing."""
     listing = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        unpacked = subprocess.run(["tar", "-x", "-C", scratch, "--wildcards", "./boot/vmlinuz-*"], input=listing,
-                                  capture_output=True)
-        if unpacked.returncode:
-            raise Missing(f"no kernel in {archive}: {unpacked.stderr.decode().strip()}")
-        for image in _cached(os.path.join(scratch, "boot")):
-            os.replace(image, os.path.join(folder, os.path.basename(image)))
+    with tarfile.open(fileobj=io.BytesIO(listing)) as members:
+        for member in members:
+            place = re.fullmatch(r"\./boot/vmlinuz-(.+)|\./usr/lib/modules/(.+)/vmlinuz", member.name)
+            if not place:
+                continue
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+                file.write(members.extractfile(member).read())
+            os.replace(file.name, os.path.join(folder, f"vmlinuz-{place[1] or place[2]}"))
+            return
+    raise Missing(f"no kernel in {archive}")
 
 
 def _cached(folder):
