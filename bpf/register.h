@@ -24,7 +24,8 @@ struct {
     __type(value, struct bypass_link);
 } links SEC(".maps");
 
-/* Listening sockets of the daemon, and sockets that it is about to connect, by cookie. */
+/* Listening sockets of the daemon, and sockets that it is about to connect (1: a server that accepts them is
+ * to be registered, 0: it is not), by cookie. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1024);
@@ -179,15 +180,20 @@ static __always_inline void active_established(struct bpf_sock_ops *ctx)
     t.client_seq = ctx->snd_nxt;
     t.server_seq = ctx->rcv_nxt;
     struct bypass_note *note = bpf_map_lookup_elem(&notes, &t);
-    if (bpf_map_delete_elem(&our_connects, &cookie)) {
+    __u32 *connecting = bpf_map_lookup_elem(&our_connects, &cookie);
+    if (!connecting) {
         if (!note)
             return;
         note->cookie = register_app(ctx, sk, tp);
         note->sock = note->cookie ? (__u64)tp : 0;
-    } else if (note) {
+        return;
+    }
+    __u32 wanted = *connecting;
+    bpf_map_delete_elem(&our_connects, &cookie);
+    if (note) {
         /* The daemon is its own server: neither end is an application's. */
         bpf_map_delete_elem(&notes, &t);
-    } else {
+    } else if (wanted) {
         struct bypass_note ours = {.sock = (__u64)tp, .cookie = cookie, .ours = 1};
         bpf_map_update_elem(&notes, &t, &ours, BPF_ANY);
     }

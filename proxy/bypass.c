@@ -185,14 +185,14 @@ void bypass_unlisten(struct kpath *k, int fd)
         bpf_map_delete_elem(bpf_map__fd(k->bypass->maps.our_listeners), &cookie);
 }
 
-void bypass_connecting(struct kpath *k, int fd)
+void bypass_connecting(struct kpath *k, int fd, bool wanted)
 {
     if (!k || !k->bypass)
         return;
     uint64_t cookie = kernel_cookie(fd);
-    uint32_t one = 1;
+    uint32_t value = wanted;
     /* Without it the connection is not bypassed, that is all. */
-    int ignored = kernel_put(k->bypass->maps.our_connects, &cookie, &one);
+    int ignored = kernel_put(k->bypass->maps.our_connects, &cookie, &value);
     (void)ignored;
 }
 
@@ -214,8 +214,19 @@ enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie)
     return _bind(k, &ask);
 }
 
-bool bypass_is_closed(struct kpath *k, uint64_t cookie)
+/* What skein_bind says of a connection that has no slot. */
+static enum bypass_reason _look(struct kpath *k, uint64_t cookie)
 {
     struct bypass_ask ask = {.own = cookie, .slot = UINT32_MAX};
-    return _bind(k, &ask) == BYPASS_GONE;
+    return _bind(k, &ask);
+}
+
+bool bypass_is_remote(struct kpath *k, uint64_t cookie)
+{
+    return _look(k, cookie) == BYPASS_REMOTE;
+}
+
+bool bypass_is_closed(struct kpath *k, uint64_t cookie)
+{
+    return _look(k, cookie) == BYPASS_GONE;
 }

@@ -41,13 +41,17 @@ void bypass_listen(struct kpath *k, int fd);
 /** The listening socket is about to be closed. */
 void bypass_unlisten(struct kpath *k, int fd);
 
-/** The socket is about to be connected: a server of this host that accepts it is registered. */
-void bypass_connecting(struct kpath *k, int fd);
+/** The socket, which is the daemon's, is about to be connected. @param wanted  A server of this host that
+ * accepts it is registered. */
+void bypass_connecting(struct kpath *k, int fd, bool wanted);
 
 /** Ties the application's socket at the other end of a connection to the connection's slot, which is ready
  * for the programs. @param cookie  Of the daemon's socket.
  * @return BYPASS_OK, or why it is not on this path: nothing has changed then. */
 enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie);
+
+/** Whether no application of this host was seen at the other end of a connection. */
+bool bypass_is_remote(struct kpath *k, uint64_t cookie);
 
 /** Whether the application at the other end of a connection has closed its socket, as far as is known. TCP
  * alone does not tell: what the application has not read past TCP does not turn its FIN into a reset. */

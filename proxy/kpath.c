@@ -165,6 +165,18 @@ bool kpath_promote_local(struct conn *c)
     return c->kernel;
 }
 
+bool kpath_may_bypass(struct conn *c)
+{
+    struct kpath *k = c->worker->kpath ? c->worker->kpath->k : NULL;
+    if (!k || !k->bypass || !c->listener || c->listener->rt->conf->bypass_except)
+        return false;
+    if (!c->cookie) {
+        c->cookie = kernel_cookie(c->fd);
+        c->remote = bypass_is_remote(k, c->cookie);
+    }
+    return !c->remote;
+}
+
 bool kpath_is_abandoned(const struct conn *c)
 {
     return c->worker->kpath && c->cookie && bypass_is_closed(c->worker->kpath->k, c->cookie);
@@ -207,8 +219,8 @@ static void _penalize(struct conn *d, const struct conn *u)
 void kpath_connecting(struct conn *c, bool excepted)
 {
     c->excepted = excepted;
-    if (c->worker->kpath && !excepted)
-        bypass_connecting(c->worker->kpath->k, c->fd);
+    if (c->worker->kpath)
+        bypass_connecting(c->worker->kpath->k, c->fd, !excepted);
 }
 
 bool kpath_donate(struct conn *c)
@@ -439,6 +451,8 @@ void kpath_reload(struct worker *w)
     struct conn *c, *next;
     if (!w->kpath)
         return;
+    /* What was excepted may not be now; what is on another host is found out again. */
+    memset(w->kpath->k->remote_endpoint, 0, w->kpath->k->n_endpoints * sizeof(*w->kpath->k->remote_endpoint));
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
         if (c->upstream || !c->kernel || !c->listener)

@@ -34,11 +34,15 @@ void kpath_promote(struct conn *c);
 /** The same for the bypass path alone. @return Whether it took the connection. */
 bool kpath_promote_local(struct conn *c);
 
+/** Whether a client's connection could take the bypass path: it is in use there, and an application of this
+ * host is at the other end. Programs are asked once. */
+bool kpath_may_bypass(struct conn *c);
+
 /** Whether an endpoint's connections were found to end on another host. */
 bool kpath_is_remote(struct worker *w, uint32_t endpoint);
 
-/** An upstream socket is about to be connected: a server of this host may be reached past TCP then, unless it
- * is `excepted`. */
+/** An upstream socket is about to be connected: a server of this host may be reached past TCP then, unless
+ * the connection is `excepted`. */
 void kpath_connecting(struct conn *c, bool excepted);
 
 /** Offers an idle, reusable upstream connection to the kernel path's pool.

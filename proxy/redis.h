@@ -158,9 +158,10 @@ struct redis_client {
     uint32_t depth;         /**< `deepest` at its highest since the last tick, */
     uint32_t depth_before;  /**< and in the time before that. */
     uint32_t seen;          /**< Tick at which it was counted as busy, */
-    uint32_t deep_seen;     /**< and its commands as those of a deep pipeline. */
-    uint32_t activity;      /**< Its slot's count at the last tick. */
-    uint8_t resp;           /**< 2 or 3 */
+    uint32_t deep_seen;     /**< and so many of its commands as those of a deep pipeline: */
+    uint32_t deep_counted;
+    uint32_t activity; /**< Its slot's count at the last tick. */
+    uint8_t resp;      /**< 2 or 3 */
     bool authenticated : 1;
     bool in_stream : 1; /**< In the middle of a long command. */
     bool spread : 1;    /**< The queue goes to more than one shard. */
@@ -388,6 +389,9 @@ void redis_path_seen(struct redis_client *cl);
 
 /** The client has nothing outstanding: gives it to the kernel path, if that is the better one. */
 void redis_path_promote(struct redis_client *cl);
+
+/** The client ends: it is not counted any more. */
+void redis_path_left(struct redis_client *cl);
 
 /** Whether too many clients of the worker are busy for the kernel path. */
 bool redis_path_many(struct worker *w);

@@ -315,6 +315,7 @@ static void _release(struct conn *c)
     struct redis_client *cl = redis_client_of(c);
     struct worker *w = c->worker;
     redis_client_leave(cl);
+    redis_path_left(cl);
     resp_request_free(&cl->in);
     stat_add(&_stats(cl)->active, -1);
     atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);

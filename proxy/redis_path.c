@@ -45,8 +45,10 @@ static void _set_deep(struct redis_path *p, bool deep)
     if (p->deep == deep)
         return;
     p->deep = deep;
-    if (p->normal)
-        sched_setscheduler(0, deep ? SCHED_BATCH : SCHED_OTHER, &none);
+    if (deep)
+        p->batch = sched_getscheduler(0) == SCHED_OTHER && !sched_setscheduler(0, SCHED_BATCH, &none);
+    else if (p->batch && sched_getscheduler(0) == SCHED_BATCH)
+        sched_setscheduler(0, SCHED_OTHER, &none);
 }
 
 void redis_path_seen(struct redis_client *cl)
@@ -84,6 +86,27 @@ static uint32_t _at_once(struct redis_client *cl, bool *by_kernel)
     return here ? depth : 0;
 }
 
+/* Whether no shard is known to be on another host. Past TCP a client and its shards cost each other less than
+ * multiplexing saves, with any number of clients, but for many with deep pipelines. */
+static bool _all_local(struct redis_client *cl)
+{
+    const struct rt_cluster *cluster = redis_cluster(cl);
+    for (size_t i = 0; i < cluster->conf->n_endpoints; i++) {
+        if (kpath_is_remote(cl->c.worker, cluster->endpoints[i].id))
+            return false;
+    }
+    return true;
+}
+
+/* So many of the commands that it has had at once count as those of a deep pipeline: of a client that the
+ * bypass path would serve, and what that takes at once. */
+static uint32_t _deep_of(struct redis_client *cl, uint32_t depth)
+{
+    if (depth < DEEP || cl->resp != 2 || !kpath_may_bypass(&cl->c) || !_all_local(cl))
+        return 0;
+    return depth < RUN_MAX ? depth : RUN_MAX;
+}
+
 /* Counts clients that the kernel path served since the last tick, and userspace did not.
  * @param deep  Commands in deep pipelines, on whatever path. */
 static uint32_t _busy_in_kernel(struct worker *w, uint32_t *deep)
@@ -97,7 +120,7 @@ static uint32_t _busy_in_kernel(struct worker *w, uint32_t *deep)
             continue;
         uint32_t depth = _at_once(redis_client_of(c), &by_kernel);
         n += by_kernel && !c->local;
-        *deep += depth >= DEEP ? depth : 0;
+        *deep += _deep_of(redis_client_of(c), depth);
     }
     return n;
 }
@@ -153,7 +176,7 @@ static void _on_tick(evutil_socket_t fd, short what, void *arg)
     } else if (busy <= BUSY_FEW) {
         p->many = false;
     }
-    if (deep >= DEEP_MANY || deep < DEEP_FEW)
+    if (deep >= DEEP_MANY || deep < DEEP_FEW || !_is_auto(w))
         _set_deep(p, deep >= DEEP_MANY && _is_auto(w));
     if (p->deep)
         _take(w, _is_deep);
@@ -175,14 +198,22 @@ static void _take_deep(evutil_socket_t fd, short what, void *arg)
 static void _count_deep(struct redis_client *cl)
 {
     struct redis_path *p = _path(cl->c.worker);
-    if (cl->depth < DEEP || cl->deep_seen == p->tick)
+    if (cl->deep_seen == p->tick)
         return;
     cl->deep_seen = p->tick;
-    p->deep_seen += cl->depth;
+    cl->deep_counted = _deep_of(cl, cl->depth);
+    p->deep_seen += cl->deep_counted;
     if (p->deep_seen < DEEP_MANY)
         return;
     _set_deep(p, true);
     event_active(&p->take_deep, EV_TIMEOUT, 0);
+}
+
+void redis_path_left(struct redis_client *cl)
+{
+    struct redis_path *p = _path(cl->c.worker);
+    if (cl->deep_seen == p->tick)
+        p->deep_seen -= cl->deep_counted;
 }
 
 /* Counting begins when the first client could be promoted. */
@@ -191,7 +222,6 @@ static void _start(struct worker *w)
     struct timeval tv = {.tv_usec = TICK_US};
     struct redis_path *p = _path(w);
     p->started = true;
-    p->normal = sched_getscheduler(0) == SCHED_OTHER;
     p->tick++;
     event_assign(&p->timer, w->base, -1, EV_PERSIST, _on_tick, w);
     event_add(&p->timer, &tv);
@@ -212,31 +242,23 @@ bool redis_path_many(struct worker *w)
     return _path(w)->many;
 }
 
+static struct listener_stats *_stats(struct redis_client *cl)
+{
+    return &cl->c.worker->stats.listeners[cl->c.listener_id];
+}
+
 /* With `auto`: whether the kernel path is the better one for the client now, which has sent so many commands
  * at once. */
 static bool _worthwhile(struct redis_client *cl, uint32_t depth)
 {
     struct redis_path *p = _path(cl->c.worker);
-    struct listener_stats *stats = &cl->c.worker->stats.listeners[cl->c.listener_id];
     if (p->many || p->seen > BUSY_FEW)
-        stat_add(&stats->kept_many, 1);
+        stat_add(&_stats(cl)->kept_many, 1);
     else if (depth > 1)
-        stat_add(&stats->kept_pipelined, 1);
+        stat_add(&_stats(cl)->kept_pipelined, 1);
     else
         return true;
     return false;
-}
-
-/* Whether no shard is known to be on another host. Past TCP a client and its shards cost each other less than
- * multiplexing saves, with any number of clients, but for many with deep pipelines. */
-static bool _all_local(struct redis_client *cl)
-{
-    const struct rt_cluster *cluster = redis_cluster(cl);
-    for (size_t i = 0; i < cluster->conf->n_endpoints; i++) {
-        if (kpath_is_remote(cl->c.worker, cluster->endpoints[i].id))
-            return false;
-    }
-    return true;
 }
 
 void redis_path_promote(struct redis_client *cl)
@@ -245,7 +267,7 @@ void redis_path_promote(struct redis_client *cl)
     if (!c->worker->kpath || !c->listener || c->listener->rt->kernel_id == UINT32_MAX || c->pumping)
         return;
     struct redis_path *p = _path(c->worker);
-    bool choose = _is_auto(c->worker);
+    bool choose = _is_auto(c->worker), local = _all_local(cl);
     uint32_t depth = cl->deepest;
     cl->activity = 0;
     cl->deepest = 0;
@@ -253,7 +275,11 @@ void redis_path_promote(struct redis_client *cl)
         cl->depth = depth;
     if (choose && !p->started)
         _start(c->worker);
-    if (_all_local(cl) && !(p->deep && _keeps_deep(cl)) && kpath_promote_local(c)) {
+    if (choose && local && p->deep && _keeps_deep(cl) && kpath_may_bypass(c)) {
+        stat_add(&_stats(cl)->kept_many, 1);
+        return;
+    }
+    if (local && kpath_promote_local(c)) {
         if (choose)
             _count_deep(cl);
         return;

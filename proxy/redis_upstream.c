@@ -347,7 +347,7 @@ struct redis_upstream *redis_upstream_new(struct redis_shard *s, uint8_t resp, b
     TAILQ_INIT(&u->waiters);
     stat_add(&w->stats.endpoints[s->endpoint].connects, 1);
     stat_add(&w->stats.endpoints[s->endpoint].active, 1);
-    /* What userspace alone sends is better off without a program in the server's send(). */
+    /* Userspace alone uses it: without a program in the server's send() it is better off. */
     kpath_connecting(&u->c, s->bypass_except || shared || resp != 2);
     if (connect(fd, (const struct sockaddr *)&a->sa, a->len)) {
         *err = errno;

@@ -16,9 +16,9 @@ struct redis_path {
     uint32_t seen;      /**< Clients that sent a command to userspace since the last tick, */
     uint32_t deep_seen; /**< and commands of local ones in deep pipelines. */
     bool started;
-    bool normal; /**< The worker's thread has no scheduling policy of its own. */
-    bool many;   /**< Too many are busy for the kernel path. */
-    bool deep;   /**< Too many commands are in deep pipelines for the bypass path. */
+    bool many;  /**< Too many are busy for the kernel path. */
+    bool deep;  /**< Too many commands are in deep pipelines for the bypass path, */
+    bool batch; /**< and the worker's thread has another scheduling policy meanwhile. */
 };
 
 struct redis_worker {

@@ -62,7 +62,7 @@ static int _connect_pair(struct selftest *t, int family, int buffers, int *far, 
     if (*far >= 0)
         _set_up(*far, buffers);
     if (far == &t->near[UP])
-        bypass_connecting(t->k, *far);
+        bypass_connecting(t->k, *far, true);
     if (*far >= 0 && !bind(l, &a.sa, len) && !listen(l, 1) && !getsockname(l, &a.sa, &len) &&
         !connect(*far, &a.sa, len))
         *near = accept4(l, NULL, NULL, SOCK_CLOEXEC);

@@ -1,16 +1,18 @@
 """Redis with `kernel: auto` and the bypass: which of the two serves local clients depends on what they do."""
 import os
+import time
 
 import harness
 from redis_harness import RedisTest, wait_for
 from redis_wire import pipeline
 
 CLIENTS, DEPTH = 60, 16  # more commands at once than are better off on the bypass path
-FEW = 4
+SOME = 20                # fewer
+TICK = 0.2               # how often skein counts them, s
 
 
-class AutoTest(RedisTest):
-    paths = ("bypass",)
+class PathsTest(RedisTest):
+    paths = ()
     extra = {"datapath": {"kernel": "auto"}}
     oracle = False
 
@@ -42,6 +44,10 @@ class AutoTest(RedisTest):
         pid = self.skein.process.pid
         return {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
 
+
+class AutoTest(PathsTest):
+    paths = ("bypass",)
+
     def test_deep_pipelines(self):
         self.settle(self.peers, 1, 1)
         self.assertEqual(self.policies(), {os.SCHED_OTHER})
@@ -52,7 +58,7 @@ class AutoTest(RedisTest):
         self.assertGreater(self.skein.metric("skein_redis_kept_total", listener="cache"), 0)
         self.settle(self.peers, 1, 1)
         self.assertEqual(self.policies(), {os.SCHED_OTHER})
-        self.settle(self.peers[:FEW], DEPTH, 1)
+        self.settle(self.peers[:SOME], DEPTH, 1)
 
     def test_deep_pipelines_from_the_first_command_on(self):
         rounds, parts = 20, []
@@ -64,6 +70,31 @@ class AutoTest(RedisTest):
             self.settle(self.peers, 1, 1)
         self.fail(f"the bypass path carried {parts} of the messages, {2 / rounds} is what may pass until clients "
                   "are taken back")
+
+    def test_one_after_the_other(self):
+        """They have many commands together, but never at once."""
+        self.settle(self.peers[:SOME], DEPTH, 1)
+        wait_for(lambda: self.policies() == {os.SCHED_OTHER}, "nothing deep any more")
+        for _ in range(4 * CLIENTS):
+            client = self.connect()
+            client.send(pipeline([("GET", "key:0")] * DEPTH))
+            client.read_many(DEPTH)
+            client.close()
+            self.assertEqual(self.policies(), {os.SCHED_OTHER})
+        self.assertEqual(self.round(self.peers[:SOME], DEPTH), 1)
+
+
+class ExceptedTest(PathsTest):
+    """Clients that the bypass path does not serve do not count for what it is better at."""
+
+    paths = ("bypass",)
+    extra = {"datapath": {"kernel": "auto"}, "bypass": {"except": {"listeners": ["cache"]}}}
+
+    def test_deep_pipelines(self):
+        end = time.monotonic() + 3 * TICK
+        while time.monotonic() < end:
+            self.assertEqual(self.round(self.peers, DEPTH), 0)
+            self.assertEqual(self.policies(), {os.SCHED_OTHER})
 
 
 if __name__ == "__main__":

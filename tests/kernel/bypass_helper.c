@@ -78,7 +78,7 @@ static void _connect(struct bench *b, struct wire *w, const struct bypass_place 
     *client = socket(where->client_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     _set_up(*client, w->upstream ? where->near_buf : where->far_buf);
     if (w->upstream)
-        bypass_connecting(b->k, *client);
+        bypass_connecting(b->k, *client, true);
     else
         bypass_listen(b->k, l);
     assert_int_equal(bind(l, &a.sa, len), 0);

@@ -190,7 +190,7 @@ static void _check_server(struct bench *b, int when)
     int ns = _new_ns(), l = _listen(ns, "127.0.0.1"), c = _socket_at(ns, "127.0.0.1", CLIENT_PORT);
     struct wire *down = bypass_down(b);
     _strangers_open(&s);
-    bypass_connecting(b->k, c);
+    bypass_connecting(b->k, c, true);
     _connect_among(b, &s, c, l, when);
     send_text(c, PLAIN_REQUEST);
     struct wire *up = bypass_adopt(b, true, c, _accept(l));
@@ -222,18 +222,40 @@ static void test_strangers_beside_a_server(void **state)
 }
 
 /* The daemon's own listener, asked by the daemon: neither end is an application's. */
-static void test_own_server(void **state)
+static void _check_own_server(struct bench *b, bool wanted)
 {
-    struct bench *b = *state;
     int ns = _new_ns(), l = _listen(ns, "127.0.0.1"), c = _socket_at(ns, "127.0.0.1", CLIENT_PORT);
     bypass_listen(b->k, l);
-    bypass_connecting(b->k, c);
+    bypass_connecting(b->k, c, wanted);
     _connect(c, "127.0.0.1");
     struct wire *w = bypass_adopt(b, false, _accept(l), c);
     assert_false(bypass_knows(b, c));
     assert_false(bypass_knows(b, w->near));
     assert_int_equal(bypass_tie(b, w), BYPASS_REMOTE);
     bypass_unlisten(b->k, l);
+    close(l);
+    close(ns);
+}
+
+static void test_own_server(void **state)
+{
+    _check_own_server(*state, true);
+}
+
+static void test_own_server_by_an_unwanted_connection(void **state)
+{
+    _check_own_server(*state, false);
+}
+
+static void test_server_of_an_unwanted_connection(void **state)
+{
+    struct bench *b = *state;
+    int ns = _new_ns(), l = _listen(ns, "127.0.0.1"), c = _socket_at(ns, "127.0.0.1", CLIENT_PORT);
+    bypass_connecting(b->k, c, false);
+    _connect(c, "127.0.0.1");
+    struct wire *w = bypass_adopt(b, true, c, _accept(l));
+    assert_false(bypass_knows(b, w->far));
+    assert_int_equal(bypass_tie(b, w), BYPASS_REMOTE);
     close(l);
     close(ns);
 }
@@ -286,6 +308,8 @@ int main(void)
         BENCH_TEST(test_strangers_while_a_server_accepts),
         BENCH_TEST(test_strangers_beside_a_server),
         BENCH_TEST(test_own_server),
+        BENCH_TEST(test_own_server_by_an_unwanted_connection),
+        BENCH_TEST(test_server_of_an_unwanted_connection),
         BENCH_TEST(test_across_namespaces),
     };
     return BYPASS_MAIN("bypass_match", tests);

@@ -52,6 +52,13 @@ enum bypass_reason bypass_bind(struct kpath *k, uint32_t slot, uint64_t cookie)
     return BYPASS_REMOTE;
 }
 
+bool bypass_is_remote(struct kpath *k, uint64_t cookie)
+{
+    (void)k;
+    (void)cookie;
+    return true;
+}
+
 bool bypass_is_closed(struct kpath *k, uint64_t cookie)
 {
     (void)k;
@@ -59,10 +66,11 @@ bool bypass_is_closed(struct kpath *k, uint64_t cookie)
     return false;
 }
 
-void bypass_connecting(struct kpath *k, int fd)
+void bypass_connecting(struct kpath *k, int fd, bool wanted)
 {
     (void)k;
     (void)fd;
+    (void)wanted;
 }
 
 int bpf_map_delete_elem(int fd, const void *key)
