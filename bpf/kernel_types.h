@@ -154,7 +154,7 @@ struct inet_connection_sock {
     struct timer_list icsk_delack_timer;
 } CORE;
 
-/* After 6.18 the timers have other names. */
+/* After 6.18 the timers have other names; in 6.12.117 one of them has. */
 struct sock___renamed {
     struct timer_list tcp_retransmit_timer;
 } CORE;

@@ -121,27 +121,43 @@ __attribute__((noinline)) int peek_reader(__u64 address, __u64 cookie, struct so
     return cookie_of(tp) == cookie ? 0 : -1;
 }
 
-/** timer_refs() where the timers have other names. Not inlined: what a kernel does not have must not be
- * looked at before it is asked whether it has it. */
-static __attribute__((noinline)) int renamed_timer_refs(__u64 address)
+/* The timers that have had two names, by either. Not inlined: what a kernel does not have must not be looked
+ * at before it is asked whether it has it. */
+static __attribute__((noinline)) int new_retransmit_ref(__u64 address)
 {
     struct sock___renamed *sk = KERNEL_AT(struct sock___renamed, address);
-    struct inet_connection_sock___renamed *icsk = KERNEL_AT(struct inet_connection_sock___renamed, address);
-    return !!READ(sk, tcp_retransmit_timer.entry.pprev) + !!READ(icsk, icsk_keepalive_timer.entry.pprev);
+    return !!READ(sk, tcp_retransmit_timer.entry.pprev);
 }
 
-static __attribute__((noinline)) int usual_timer_refs(__u64 address)
+static __attribute__((noinline)) int old_retransmit_ref(__u64 address)
 {
     struct inet_connection_sock *icsk = KERNEL_AT(struct inet_connection_sock, address);
-    return !!READ(icsk, icsk_retransmit_timer.entry.pprev) + !!READ(icsk, icsk_inet.sk.sk_timer.entry.pprev);
+    return !!READ(icsk, icsk_retransmit_timer.entry.pprev);
+}
+
+static __attribute__((noinline)) int new_keepalive_ref(__u64 address)
+{
+    struct inet_connection_sock___renamed *icsk = KERNEL_AT(struct inet_connection_sock___renamed, address);
+    return !!READ(icsk, icsk_keepalive_timer.entry.pprev);
+}
+
+static __attribute__((noinline)) int old_keepalive_ref(__u64 address)
+{
+    struct inet_connection_sock *icsk = KERNEL_AT(struct inet_connection_sock, address);
+    return !!READ(icsk, icsk_inet.sk.sk_timer.entry.pprev);
 }
 
 /** References that the socket's timers hold (sk_reset_timer()). */
 static __always_inline int timer_refs(struct tcp_sock *tp)
 {
+    struct inet_connection_sock___renamed *renamed = NULL;
+    __u64 address = (__u64)tp;
     int n = !!READ(tp, inet_conn.icsk_delack_timer.entry.pprev);
-    return n + (bpf_core_field_exists(tp->inet_conn.icsk_retransmit_timer) ? usual_timer_refs((__u64)tp)
-                                                                           : renamed_timer_refs((__u64)tp));
+    n += bpf_core_field_exists(tp->inet_conn.icsk_retransmit_timer) ? old_retransmit_ref(address)
+                                                                    : new_retransmit_ref(address);
+    n += bpf_core_field_exists(renamed->icsk_keepalive_timer) ? new_keepalive_ref(address)
+                                                              : old_keepalive_ref(address);
+    return n;
 }
 
 static __always_inline int refs_of(struct tcp_sock *tp)
