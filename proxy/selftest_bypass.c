@@ -156,6 +156,11 @@ static const char *_check_collect(struct selftest *t)
     return why ? why : _counts_tcp(t);
 }
 
+static bool _looks_quiet(struct selftest *t, int side)
+{
+    return SELFTEST_LOOKS(selftest_inspect(t, side) && slot_settled(selftest_slot(t, side)));
+}
+
 /* Tries how many references make a quiet socket look quiet. */
 static const char *_check_refs(struct selftest *t)
 {
@@ -165,11 +170,26 @@ static const char *_check_refs(struct selftest *t)
         return why;
     for (refs = 1; refs <= REFS_MAX; refs++) {
         bypass_refs(t->k, refs);
-        if (SELFTEST_LOOKS(selftest_inspect(t, DOWN) && slot_settled(selftest_slot(t, DOWN))) &&
-            SELFTEST_LOOKS(selftest_inspect(t, UP) && slot_settled(selftest_slot(t, UP))))
+        if (_looks_quiet(t, DOWN) && _looks_quiet(t, UP))
             return NULL;
     }
     return "a socket never looks quiet";
+}
+
+/* A timer holds a reference, too: it has to be known. */
+static const char *_check_timer(struct selftest *t)
+{
+    const char *why = _begin(t);
+    int one = 1;
+    if (why)
+        return why;
+    for (int side = DOWN; side <= UP; side++) {
+        if (setsockopt(t->far[side], SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)))
+            return strerror(errno);
+        if (!_looks_quiet(t, side))
+            return "a socket with SO_KEEPALIVE never looks quiet";
+    }
+    return NULL;
 }
 
 static const char *_request(struct selftest *t)
@@ -244,9 +264,8 @@ static const struct selftest_check _before[] = {
 static const struct selftest_check _collect[] = {{"collect", GUARD_BYPASS, _check_collect}};
 
 static const struct selftest_check _checks[] = {
-    {"quiet", GUARD_BYPASS, _check_refs},
-    {"past_tcp", GUARD_BYPASS, _check_message},
-    {"unread", GUARD_BYPASS, _check_unread},
+    {"quiet", GUARD_BYPASS, _check_refs},          {"timer", GUARD_BYPASS, _check_timer},
+    {"past_tcp", GUARD_BYPASS, _check_message},    {"unread", GUARD_BYPASS, _check_unread},
     {"backlog", GUARD_BYPASS, _check_slow_reader},
 };
 
