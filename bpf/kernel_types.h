@@ -194,5 +194,10 @@ struct pt_regs {
 #define TCP_STATE_CLOSE       7
 #define TCP_STATE_CLOSE_WAIT  8
 
+/* Of skc_flags; its number is the kernel's. */
+enum sock_flags {
+    SOCK_ZEROCOPY,
+};
+
 /* enum sock_flags: the application has closed it. */
 #define SOCK_FLAG_DEAD (1UL << 0)

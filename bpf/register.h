@@ -256,6 +256,9 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     struct sock *sk = KERNEL_AT(struct sock, l->app_sock);
     if (READ(sk, sk_rcvlowat) > 1)
         return BYPASS_LOW_WATER;
+    /* What it sends by TCP may hold references to it, and quiet() counts them. */
+    if (READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY) & 1)
+        return BYPASS_ZEROCOPY;
     if (view_end(l->own_sock, ask->own, &own) || view_end(l->app_sock, l->app, &app))
         return BYPASS_GONE;
     /* Nothing of what the application has sent is under way, or in the daemon's socket. */

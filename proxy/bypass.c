@@ -17,10 +17,9 @@
 #include "skein.skel.h"
 
 static const char *const _reasons[_BYPASS_MAX] = {
-    [BYPASS_OK] = "bypassed",         [BYPASS_REMOTE] = "remote",
-    [BYPASS_GONE] = "closing",        [BYPASS_BUSY] = "unread",
-    [BYPASS_LOW_WATER] = "low_water", [BYPASS_EXCEPTED] = "excepted",
-    [BYPASS_NO_MEMORY] = "no_memory", [BYPASS_OFF] = "off",
+    [BYPASS_OK] = "bypassed",       [BYPASS_REMOTE] = "remote",       [BYPASS_GONE] = "closing",
+    [BYPASS_BUSY] = "unread",       [BYPASS_LOW_WATER] = "low_water", [BYPASS_ZEROCOPY] = "zerocopy",
+    [BYPASS_EXCEPTED] = "excepted", [BYPASS_NO_MEMORY] = "no_memory", [BYPASS_OFF] = "off",
 };
 
 const char *bypass_reason_name(enum bypass_reason r)

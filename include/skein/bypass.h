@@ -62,7 +62,8 @@ enum bypass_reason {
     BYPASS_REMOTE,    /**< Nobody on this host was seen at its other end. */
     BYPASS_GONE,      /**< The other end is closing, or not in the map (any more). */
     BYPASS_BUSY,      /**< Something is still under way by TCP, or was not read. */
-    BYPASS_LOW_WATER, /**< The application has set SO_RCVLOWAT. */
+    BYPASS_LOW_WATER, /**< The application has set SO_RCVLOWAT, */
+    BYPASS_ZEROCOPY,  /**< or SO_ZEROCOPY. */
     BYPASS_EXCEPTED,  /**< By the configuration: listener or cluster. */
     BYPASS_NO_MEMORY, /**< A redirect has met a lack of memory a moment ago. */
     BYPASS_OFF,       /**< The path is off. */

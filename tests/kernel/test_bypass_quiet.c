@@ -203,11 +203,27 @@ static void test_sender_of_the_first(void **state)
     assert_int_equal(bench_slot(b, up)->pusher, bench_slot(b, down)->sock);
 }
 
+/* What MSG_ZEROCOPY sends by TCP holds references as long as nobody reads it: left alone. */
+static void test_zerocopy(void **state)
+{
+    struct bench *b = *state;
+    int one = 1;
+    for (int upstream = 0; upstream < 2; upstream++) {
+        struct wire *w = bypass_pair(b, upstream, NULL);
+        assert_int_equal(setsockopt(w->far, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)), 0);
+        assert_int_equal(bypass_tie(b, w), BYPASS_ZEROCOPY);
+        send_text(w->far, PLAIN_REQUEST);
+        expect_text(w->near, PLAIN_REQUEST);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_client_reads),        BENCH_TEST(test_server_reads),  BENCH_TEST(test_keepalive),
-        BENCH_TEST(test_sender_of_the_first), BENCH_TEST(test_window_probes), BENCH_TEST(test_delayed_acks),
+        BENCH_TEST(test_client_reads),  BENCH_TEST(test_server_reads),
+        BENCH_TEST(test_keepalive),     BENCH_TEST(test_sender_of_the_first),
+        BENCH_TEST(test_window_probes), BENCH_TEST(test_delayed_acks),
+        BENCH_TEST(test_zerocopy),
     };
     return BYPASS_MAIN("bypass_quiet", tests);
 }
