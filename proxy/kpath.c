@@ -48,24 +48,6 @@ static void _release_slot(struct conn *c)
 
 static void _watch(struct conn *c);
 
-/* Why the connection is not bypassed, or that it is. */
-static enum bypass_reason _bypass(struct conn *c)
-{
-    struct kpath *k = c->worker->kpath->k;
-    struct stats *stats = &c->worker->stats;
-    enum bypass_reason r = !k->bypass ? BYPASS_OFF : c->excepted ? BYPASS_EXCEPTED : BYPASS_OK;
-    if (r == BYPASS_OK)
-        r = bypass_bind(k, c->slot, c->cookie);
-    c->remote = r == BYPASS_REMOTE || r == BYPASS_EXCEPTED || r == BYPASS_OFF;
-    if (c->upstream)
-        k->remote_endpoint[c->endpoint] = c->remote;
-    c->local = r == BYPASS_OK;
-    c->quiet = false;
-    c->unread = r == BYPASS_BUSY ? c->unread + 1 : 0;
-    stat_add(&stats->bypass[c->upstream][r], 1);
-    return r;
-}
-
 /* SK_MSG programs send into the daemon's own socket too: they find it by its address, and send only what it
  * takes at once, for which the room in its send queue alone has to count. */
 static void _share_socket(struct conn *c)
@@ -84,7 +66,7 @@ static int _insert(struct conn *c, bool local_only)
     leave_undo_room(c);
     c->kernel = true;
     c->cookie = kernel_cookie(c->fd);
-    enum bypass_reason why = _bypass(c);
+    enum bypass_reason why = kpath_bypass(c);
     int r = 0;
     bool soon = why == BYPASS_NO_MEMORY || (why == BYPASS_BUSY && (c->unread < UNREAD_MAX || !k->remote));
     if (why != BYPASS_OK && (local_only || soon))
@@ -165,29 +147,6 @@ bool kpath_promote_local(struct conn *c)
     return c->kernel;
 }
 
-bool kpath_may_bypass(struct conn *c)
-{
-    struct kpath *k = c->worker->kpath ? c->worker->kpath->k : NULL;
-    if (!k || !k->bypass || !c->listener || c->listener->rt->conf->bypass_except)
-        return false;
-    if (!c->cookie) {
-        c->cookie = kernel_cookie(c->fd);
-        c->remote = bypass_is_remote(k, c->cookie);
-    }
-    return !c->remote;
-}
-
-bool kpath_is_abandoned(const struct conn *c)
-{
-    return c->worker->kpath && c->cookie && bypass_is_closed(c->worker->kpath->k, c->cookie);
-}
-
-bool kpath_is_remote(struct worker *w, uint32_t endpoint)
-{
-    const struct kpath *k = w->kpath ? w->kpath->k : NULL;
-    return k && endpoint < k->n_endpoints && k->remote_endpoint[endpoint];
-}
-
 /* Whether the programs ended the stay for what they met in it, as they will again. That a peer is slow now
  * says nothing about the next message, and the move costs little beside the bytes that filled its buffers;
  * nor does it if the daemon took the connection itself: for the end of the other side, for a timeout, or
@@ -215,13 +174,6 @@ static void _penalize(struct conn *d, const struct conn *u)
 }
 
 /* Upstream ---------------------------------------------------------------------------- */
-
-void kpath_connecting(struct conn *c, bool excepted)
-{
-    c->excepted = excepted;
-    if (c->worker->kpath)
-        bypass_connecting(c->worker->kpath->k, c->fd, !excepted);
-}
 
 bool kpath_donate(struct conn *c)
 {

@@ -1,10 +1,11 @@
-/* A worker's part of the kernel path, shared by kpath.c, kpath_pool.c and leave.c. */
+/* A worker's part of the kernel path, shared by kpath.c, kpath_bypass.c, kpath_pool.c and leave.c. */
 #pragma once
 
 #include <event2/event_struct.h>
 #include <stdint.h>
 
 #include "kernel_internal.h"
+#include "skein/bypass.h"
 #include "worker.h"
 
 struct kpath_worker {
@@ -20,6 +21,12 @@ static inline struct slot *kpath_slot(const struct conn *c)
 {
     return &c->worker->kpath->k->slots[c->slot];
 }
+
+/* Past TCP (kpath_bypass.c) ---------------------------------------------------------------- */
+
+/** Ties a connection that has a slot to the application's socket at its other end, if that may be bypassed.
+ * @return Why it is not, or that it is. */
+enum bypass_reason kpath_bypass(struct conn *c);
 
 /* Places in an endpoint's pool (kpath_pool.c) --------------------------------------------- */
 

@@ -44,20 +44,23 @@ class PathsTest(RedisTest):
         pid = self.skein.process.pid
         return {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
 
+    def wait_for_policies(self, *policies):
+        wait_for(lambda: self.policies() == set(policies), f"the threads' policies to be {policies}")
+
 
 class AutoTest(PathsTest):
     paths = ("bypass",)
 
     def test_deep_pipelines(self):
         self.settle(self.peers, 1, 1)
-        self.assertEqual(self.policies(), {os.SCHED_OTHER})
+        self.wait_for_policies(os.SCHED_OTHER)
         self.settle(self.peers, DEPTH, 0)
         self.assertEqual(self.policies(), {os.SCHED_OTHER, os.SCHED_BATCH})
         for _ in range(50):
             self.assertEqual(self.round(self.peers, DEPTH), 0)
         self.assertGreater(self.skein.metric("skein_redis_kept_total", listener="cache"), 0)
         self.settle(self.peers, 1, 1)
-        self.assertEqual(self.policies(), {os.SCHED_OTHER})
+        self.wait_for_policies(os.SCHED_OTHER)
         self.settle(self.peers[:SOME], DEPTH, 1)
 
     def test_deep_pipelines_from_the_first_command_on(self):
@@ -74,7 +77,7 @@ class AutoTest(PathsTest):
     def test_one_after_the_other(self):
         """They have many commands together, but never at once."""
         self.settle(self.peers[:SOME], DEPTH, 1)
-        wait_for(lambda: self.policies() == {os.SCHED_OTHER}, "nothing deep any more")
+        self.wait_for_policies(os.SCHED_OTHER)
         for _ in range(4 * CLIENTS):
             client = self.connect()
             client.send(pipeline([("GET", "key:0")] * DEPTH))
