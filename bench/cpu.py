@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from counters import kernel_share, message_paths
 from loads import build, rounds
@@ -16,10 +17,14 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def _busy_seconds():
-    """CPU seconds since boot that were not idle, over all cores."""
+    """CPU seconds that were not idle, over all cores, since some time.
+
+    Only the idle time is measured by a clock. Most kernels count the others by who runs at a tick of some ms, which a
+    load with a rhythm of its own meets at the same place each time: it would look idle, or busy, all the time."""
     with open("/proc/stat", encoding="ascii") as file:
-        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
-    return (user + nice + system + irq + softirq) / _TICK
+        fields = list(map(int, file.readline().split()[1:]))
+    idle, iowait, steal = fields[3], fields[4], fields[7]
+    return time.monotonic() * os.cpu_count() - (idle + iowait + steal) / _TICK
 
 
 def fixed_rate(binary, server, seconds, via=()):
