@@ -257,7 +257,8 @@ static __always_inline int bind_app(const struct bypass_ask *ask, const struct b
     if (READ(sk, sk_rcvlowat) > 1)
         return BYPASS_LOW_WATER;
     /* What it sends by TCP may hold references to it, and quiet() counts them. */
-    if (READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY) & 1)
+    if (bpf_core_enum_value_exists(enum sock_flags, SOCK_ZEROCOPY) &&
+        READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY) & 1)
         return BYPASS_ZEROCOPY;
     if (view_end(l->own_sock, ask->own, &own) || view_end(l->app_sock, l->app, &app))
         return BYPASS_GONE;

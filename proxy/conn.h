@@ -79,7 +79,7 @@ struct conn {
     uint64_t deadline;     /**< Monotonic ns; 0: none. */
     uint64_t timer_at;     /**< When `timer` fires; 0: not pending. */
     uint64_t sent;         /**< Bytes written by userspace since the socket exists. */
-    uint64_t cookie;       /**< SO_COOKIE, with a slot. */
+    uint64_t cookie;       /**< SO_COOKIE; 0: was not asked for yet. */
     char *passed;          /**< What the programs passed up, copied while leaving; NULL without. */
     size_t passed_len;
     uint32_t rcvbuf;    /**< What the receive buffer was before it grew in leaving; 0 if it did not. */

@@ -403,8 +403,6 @@ void kpath_reload(struct worker *w)
     struct conn *c, *next;
     if (!w->kpath)
         return;
-    /* What was excepted may not be now; what is on another host is found out again. */
-    memset(w->kpath->k->remote_endpoint, 0, w->kpath->k->n_endpoints * sizeof(*w->kpath->k->remote_endpoint));
     for (c = TAILQ_FIRST(&w->conns); c; c = next) {
         next = TAILQ_NEXT(c, link);
         if (c->upstream || !c->kernel || !c->listener)

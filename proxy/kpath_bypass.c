@@ -13,7 +13,7 @@ enum bypass_reason kpath_bypass(struct conn *c)
     if (r == BYPASS_OK)
         r = bypass_bind(k, c->slot, c->cookie);
     c->remote = r == BYPASS_REMOTE || r == BYPASS_EXCEPTED || r == BYPASS_OFF;
-    if (c->upstream)
+    if (c->upstream && r != BYPASS_EXCEPTED)
         k->remote_endpoint[c->endpoint] = c->remote;
     c->local = r == BYPASS_OK;
     c->quiet = false;
@@ -25,7 +25,8 @@ enum bypass_reason kpath_bypass(struct conn *c)
 bool kpath_may_bypass(struct conn *c)
 {
     struct kpath *k = c->worker->kpath ? c->worker->kpath->k : NULL;
-    if (!k || !k->bypass || !c->listener || c->listener->rt->conf->bypass_except)
+    if (!k || !k->bypass || !c->listener || c->listener->rt->kernel_id == UINT32_MAX || c->kernel_refused ||
+        c->listener->rt->conf->bypass_except)
         return false;
     if (!c->cookie) {
         c->cookie = kernel_cookie(c->fd);

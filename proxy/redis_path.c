@@ -91,6 +91,8 @@ static uint32_t _at_once(struct redis_client *cl, bool *by_kernel)
 static bool _all_local(struct redis_client *cl)
 {
     const struct rt_cluster *cluster = redis_cluster(cl);
+    if (cluster->conf->bypass_except)
+        return false;
     for (size_t i = 0; i < cluster->conf->n_endpoints; i++) {
         if (kpath_is_remote(cl->c.worker, cluster->endpoints[i].id))
             return false;
@@ -198,7 +200,7 @@ static void _take_deep(evutil_socket_t fd, short what, void *arg)
 static void _count_deep(struct redis_client *cl)
 {
     struct redis_path *p = _path(cl->c.worker);
-    if (cl->deep_seen == p->tick)
+    if (cl->depth < DEEP || cl->deep_seen == p->tick)
         return;
     cl->deep_seen = p->tick;
     cl->deep_counted = _deep_of(cl, cl->depth);

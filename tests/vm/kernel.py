@@ -33,9 +33,11 @@ def _unpack(archive, folder):
             place = re.fullmatch(r"\./boot/vmlinuz-(.+)|\./usr/lib/modules/(.+)/vmlinuz", member.name)
             if not place:
                 continue
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(members.extractfile(member).read())
-            os.replace(file.name, os.path.join(folder, f"vmlinuz-{place[1] or place[2]}"))
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                image = os.path.join(scratch, f"vmlinuz-{place[1] or place[2]}")
+                with open(image, "wb") as file:
+                    file.write(members.extractfile(member).read())
+                os.replace(image, os.path.join(folder, os.path.basename(image)))
             return
     raise Missing(f"no kernel in {archive}")
 
