@@ -124,6 +124,17 @@ enum bypass_reason bypass_tie(struct bench *b, struct wire *w)
     return r;
 }
 
+void bypass_left_alone(struct bench *b, int option, int value, enum bypass_reason why)
+{
+    for (int upstream = 0; upstream < 2; upstream++) {
+        struct wire *w = bypass_pair(b, upstream, NULL);
+        assert_int_equal(setsockopt(w->far, SOL_SOCKET, option, &value, sizeof(value)), 0);
+        assert_int_equal(bypass_tie(b, w), why);
+        send_text(w->far, PLAIN_REQUEST);
+        expect_text(w->near, PLAIN_REQUEST);
+    }
+}
+
 static struct wire *_tied(struct bench *b, bool upstream, uint8_t protocol)
 {
     struct wire *w = bypass_pair(b, upstream, NULL);
@@ -165,6 +176,14 @@ bool bypass_knows(struct bench *b, int fd)
 {
     uint64_t cookie = kernel_cookie(fd), value;
     return bpf_map_lookup_elem(bpf_map__fd(b->k->skel->maps.apps), &cookie, &value) == 0;
+}
+
+bool bypass_collects(struct bench *b)
+{
+    __u32 id, n = 1;
+    int map = bpf_map__fd(b->k->skel->maps.apps);
+    assert_int_equal(bpf_prog_query(map, BPF_SK_SKB_STREAM_VERDICT, 0, NULL, &id, &n), 0);
+    return n;
 }
 
 /* What the programs did --------------------------------------------------------------- */

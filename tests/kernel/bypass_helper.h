@@ -41,6 +41,10 @@ struct wire *bypass_adopt(struct bench *b, bool upstream, int near, int far);
 /** Ties the outer end to the slot; an upstream connection is idle in endpoint 0's pool then. */
 enum bypass_reason bypass_tie(struct bench *b, struct wire *w);
 
+/** At either side, an application that has set an option (of SOL_SOCKET) is not tied, for the reason `why`:
+ * TCP carries what it sends. */
+void bypass_left_alone(struct bench *b, int option, int value, enum bypass_reason why);
+
 /** A connected and tied downstream connection / idle upstream connection. */
 struct wire *bypass_down(struct bench *b);
 struct wire *bypass_up(struct bench *b);
@@ -54,6 +58,9 @@ struct wire *bypass_remote(struct bench *b, bool upstream, int near_buf, int far
 
 /** Whether the programs have registered the socket. */
 bool bypass_knows(struct bench *b, int fd);
+
+/** Whether TCP's bytes are taken into the queue of the others, as some kernels need it. */
+bool bypass_collects(struct bench *b);
 
 /* What the programs did --------------------------------------------------------------- */
 
