@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "bypass.h"
 #include "kernel_internal.h"
 #include "kpath_internal.h"
 #include "leave.h"

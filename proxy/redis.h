@@ -206,6 +206,9 @@ bool redis_arg_is(const struct redis_call *call, uint32_t i, const char *word);
 void redis_client_new(struct worker_listener *l, int fd);
 
 struct redis_client *redis_client_of(struct conn *c);
+
+/** What is counted of its listener, by its worker. */
+struct listener_stats *redis_client_stats(const struct redis_client *cl);
 /** Whether a downstream connection is a Redis client. */
 bool redis_is_client(const struct conn *c);
 const struct conf_redis_listener *redis_listener_conf(const struct redis_client *cl);

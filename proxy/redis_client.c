@@ -37,7 +37,7 @@ struct rt_cluster *redis_cluster(const struct redis_client *cl)
     return &l->runtime->clusters[l->conf->cluster];
 }
 
-static struct listener_stats *_stats(struct redis_client *cl)
+struct listener_stats *redis_client_stats(const struct redis_client *cl)
 {
     return &cl->c.worker->stats.listeners[cl->c.listener_id];
 }
@@ -104,7 +104,7 @@ void redis_client_advance(struct redis_client *cl)
             cl->tail = &cl->head;
         cl->outstanding--;
         cl->messages++;
-        stat_add(&_stats(cl)->responses, 1);
+        stat_add(&redis_client_stats(cl)->responses, 1);
         redis_request_free(w, r);
     }
     cl->advancing = false;
@@ -132,7 +132,7 @@ void redis_client_reply(struct redis_client *cl, const char *data, size_t len)
         if (!cl->mute && !cl->mute_next)
             conn_put(&cl->c, data, len);
         cl->mute_next = false;
-        stat_add(&_stats(cl)->responses, 1);
+        stat_add(&redis_client_stats(cl)->responses, 1);
         return;
     }
     struct redis_request *r = redis_request_new(cl, NULL);
@@ -165,7 +165,7 @@ void redis_client_error(struct redis_client *cl, const char *format, ...)
     memcpy(text + len, "\r\n", 2);
     if (cl->tx.open)
         cl->tx.dirty = true;
-    stat_add(&_stats(cl)->errors, 1);
+    stat_add(&redis_client_stats(cl)->errors, 1);
     redis_client_reply(cl, text, len + 2);
 }
 
@@ -317,7 +317,7 @@ static void _release(struct conn *c)
     redis_client_leave(cl);
     redis_path_left(cl);
     resp_request_free(&cl->in);
-    stat_add(&_stats(cl)->active, -1);
+    stat_add(&redis_client_stats(cl)->active, -1);
     atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);
     free(cl->name);
     free(cl);
@@ -368,8 +368,8 @@ void redis_client_new(struct worker_listener *l, int fd)
     cl->authenticated = !conf->password;
     cl->limits = (struct resp_limits){
         .multibulk = conf->max_multibulk, .bulk = conf->max_bulk, .unauthenticated = !cl->authenticated};
-    stat_add(&_stats(cl)->accepted, 1);
-    stat_add(&_stats(cl)->active, 1);
+    stat_add(&redis_client_stats(cl)->accepted, 1);
+    stat_add(&redis_client_stats(cl)->active, 1);
     atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);
     _clock(&cl->c);
     conn_read(&cl->c, true);

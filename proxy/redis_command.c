@@ -249,7 +249,7 @@ static enum redis_taken (*const _handlers[_REDIS_POLICY_MAX])(const struct redis
 
 static void _count(struct redis_client *cl, const struct redis_command *c)
 {
-    struct listener_stats *stats = &cl->c.worker->stats.listeners[cl->c.listener_id];
+    struct listener_stats *stats = redis_client_stats(cl);
     stat_add(&stats->requests, 1);
     if (c)
         stat_add(&stats->commands[c->policy == REDIS_FORWARD && (c->flags & REDIS_WRITE) ? _REDIS_POLICY_MAX

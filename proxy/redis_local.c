@@ -384,7 +384,7 @@ static void _info(const struct redis_call *call)
                     redis_commands_version());
     redis_text_addf(&t, "skein_version:" SKEIN_VERSION "\r\nprocess_id:%d\r\n", (int)getpid());
     redis_text_addf(&t, "\r\n# Clients\r\nconnected_clients:%" PRIu64 "\r\n",
-                    stat_get(&cl->c.worker->stats.listeners[cl->c.listener_id].active));
+                    stat_get(&redis_client_stats(cl)->active));
     redis_text_addf(&t, "\r\n# Persistence\r\nloading:0\r\n\r\n# Replication\r\nrole:master\r\n");
     redis_text_addf(&t, "\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n# Shards\r\n");
     for (size_t i = 0; i < cluster->n_endpoints; i++)

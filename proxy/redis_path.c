@@ -244,20 +244,15 @@ bool redis_path_many(struct worker *w)
     return _path(w)->many;
 }
 
-static struct listener_stats *_stats(struct redis_client *cl)
-{
-    return &cl->c.worker->stats.listeners[cl->c.listener_id];
-}
-
 /* With `auto`: whether the kernel path is the better one for the client now, which has sent so many commands
  * at once. */
 static bool _worthwhile(struct redis_client *cl, uint32_t depth)
 {
     struct redis_path *p = _path(cl->c.worker);
     if (p->many || p->seen > BUSY_FEW)
-        stat_add(&_stats(cl)->kept_many, 1);
+        stat_add(&redis_client_stats(cl)->kept_many, 1);
     else if (depth > 1)
-        stat_add(&_stats(cl)->kept_pipelined, 1);
+        stat_add(&redis_client_stats(cl)->kept_pipelined, 1);
     else
         return true;
     return false;
@@ -278,7 +273,7 @@ void redis_path_promote(struct redis_client *cl)
     if (choose && !p->started)
         _start(c->worker);
     if (choose && local && p->deep && _keeps_deep(cl) && kpath_may_bypass(c)) {
-        stat_add(&_stats(cl)->kept_many, 1);
+        stat_add(&redis_client_stats(cl)->kept_many, 1);
         return;
     }
     if (local && kpath_promote_local(c)) {
